@@ -1,0 +1,294 @@
+"""What every printer looks like to the farm, whoever made its server. No Django, no vendor words.
+
+A driver turns one vendor's messages into :class:`PrinterState` and the farm's commands into that vendor's
+calls. Everything above this room knows only what is in this file.
+
+Faults are classes by what the caller must do::
+
+    DriverError
+     +- Unreachable     nothing answered: retry a read later; after a write, see Unclear
+     +- Unclear         a write was sent and its answer never came: do not repeat it, read the state instead
+     +- Unauthorised    the credential is wrong or too weak: stop and tell the people who manage the printer
+     +- Refused         the server understood and said no: tell the person; repeating will not help
+     |   +- Busy        refused because the machine is doing something else: try when it is idle
+     |   +- Missing     refused because the file or object does not exist
+     +- Unsupported     this machine cannot do that at all
+     +- Garbled         the answer was not what this vendor's protocol says: a bug here or a strange server
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import Any, ClassVar, Literal
+
+
+class PrinterStatus(StrEnum):
+    """What a machine is doing, in the farm's words."""
+
+    OFFLINE = "offline"  # its server does not answer
+    CONNECTING = "connecting"  # its server answers, the machine is not ready yet
+    IDLE = "idle"  # ready; would accept a start
+    PRINTING = "printing"
+    PAUSED = "paused"
+    BUSY = "busy"  # between two of the above (pausing, cancelling, finishing, homing ...)
+    ERROR = "error"  # stopped itself or is shut down; a person must look
+
+
+#: A print is on the machine: its bed is occupied and the heaters are on.
+WORKING = frozenset({PrinterStatus.PRINTING, PrinterStatus.PAUSED, PrinterStatus.BUSY})
+#: The machine's server answers.
+REACHABLE = frozenset(PrinterStatus) - {PrinterStatus.OFFLINE}
+
+
+class Capability(StrEnum):
+    """What a machine can do. Ask this, never the vendor."""
+
+    PAUSE = "pause"
+    GCODE = "gcode"
+    HOME = "home"
+    JOG = "jog"
+    SET_TEMPERATURE = "set_temperature"
+    FILES = "files"
+    SDCARD = "sdcard"
+    EMERGENCY_STOP = "emergency_stop"
+    FIRMWARE_RESTART = "firmware_restart"
+    OBJECTS = "objects"
+
+
+class Outcome(StrEnum):
+    """How a print ended, in the printer's own record."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Temperature:
+    """Degrees C. ``target`` is 0 when the heater is off, ``actual`` None when the sensor said nothing."""
+
+    actual: float | None
+    target: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveJob:
+    """The file the machine is working on now, whoever started it."""
+
+    file: str
+    progress: float  # 0..1
+    elapsed_s: float | None = None
+    left_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The newest print that the printer itself says has ended: from an event or its history, not from a sample."""
+
+    file: str
+    outcome: Outcome
+    reason: str = ""
+    #: the printer's own id or time of that print; two prints of one file differ in it
+    mark: str = ""
+    filament_mm: float | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrinterState:
+    """Everything the farm knows of a machine at one moment."""
+
+    status: PrinterStatus
+    #: one sentence for people; empty when there is nothing to say
+    message: str = ""
+    #: by the farm's heater names: "tool0", "tool1", ..., "bed", "chamber"
+    temperatures: Mapping[str, Temperature] = field(default_factory=dict)
+    #: None when nothing is on the machine
+    job: LiveJob | None = None
+    ended: Ended | None = None
+
+    @property
+    def working(self) -> bool:
+        return self.status in WORKING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file on the printer. ``path`` is what its server calls it: use this, never the name that was asked for."""
+
+    path: str
+    size: int | None = None  # bytes
+    location: str = "local"  # "local" | "sdcard"
+    modified: float | None = None  # Unix seconds by the printer's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What answered at a printer's address."""
+
+    software: str  # "OctoPrint 1.11.8"
+    name: str = ""
+    status: PrinterStatus
+    message: str = ""
+    capabilities: frozenset[Capability] = frozenset()
+
+
+class DriverError(Exception):
+    """Something between us and the printer went wrong."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Unreachable(DriverError):
+    """The printer's server does not answer."""
+
+
+class Unclear(DriverError):
+    """The request went out and no answer came back."""
+
+
+class Unauthorised(DriverError):
+    """The printer's server does not accept the API key."""
+
+
+class Refused(DriverError):
+    """The printer's server refused."""
+
+
+class Busy(Refused):
+    """The printer is busy."""
+
+
+class Missing(Refused):
+    """There is no such file on the printer."""
+
+
+class Unsupported(DriverError):
+    """This printer cannot do that."""
+
+
+class Garbled(DriverError):
+    """The printer's server answered something we do not understand."""
+
+
+#: What the printer's own record says of everything it printed: {path or id: count}. Compared only by
+#: :meth:`PrinterDriver.printed_since`; stored as JSON.
+PrintMarker = dict[str, Any]
+
+
+class PrinterDriver(ABC):
+    """One printer of one vendor. Cheap to make; holds an HTTP session, so call :meth:`close`.
+
+    Every method but :meth:`stream` is one bounded exchange: it returns within its own deadline or raises a
+    DriverError. A write that was sent and not answered raises :class:`Unclear`, never :class:`Unreachable`
+    (which promises that the printer did not get it). Methods may be called from several threads.
+    """
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+
+    def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
+        """``check_address(host)`` returns the IP address to connect to, or None if that host is not allowed."""
+        self.base_url = base_url.rstrip("/")
+        self.api_key = api_key
+        self.check_address = check_address
+
+    # -- reading
+    @abstractmethod
+    def identify(self) -> Identity:
+        """What is there, is the key right. Raises Unreachable, Unauthorised, Garbled."""
+
+    @abstractmethod
+    def read_state(self) -> PrinterState:
+        """The state now, asked by HTTP (the stream is cheaper and does not miss edges)."""
+
+    @abstractmethod
+    def stream(self, stop: Event) -> Iterator[PrinterState]:
+        """Connect, authenticate, and yield a whole state for every message that says something (a heartbeat too,
+        as the unchanged state). Ends when ``stop`` is set; raises Unreachable when the socket breaks or says
+        nothing for 15 s, Unauthorised when it may not listen. The first state comes after reconciling with the
+        printer's own records, so ``ended`` is right even for prints that ended while nobody listened."""
+
+    @abstractmethod
+    def list_files(self, location: Literal["local", "sdcard"] = "local") -> list[RemoteFile]: ...
+
+    @abstractmethod
+    def find_file(self, path: str) -> RemoteFile | None:
+        """The file, or None when the printer's server says that it is not there."""
+
+    @abstractmethod
+    def find_ended(self, path: str) -> Ended | None:
+        """How the newest print of that file ended by the printer's own record; None when it has no such record."""
+
+    @abstractmethod
+    def marker(self) -> PrintMarker | None:
+        """The printer's record of all it ever printed, to compare later; None when it keeps none."""
+
+    @abstractmethod
+    def printed_since(self, marker: PrintMarker | None) -> bool:
+        """Whether anything may have been printed since ``marker`` was read. True when that cannot be told."""
+
+    @abstractmethod
+    def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """The vendor's own objects, for experts: all names with empty values, or the values of ``names``."""
+
+    # -- files
+    @abstractmethod
+    def upload(self, local: Path, name: str, progress: Callable[[int], None] | None = None) -> RemoteFile:
+        """Send a G-code file, never starting it, and verify what arrived (size, and hash where the vendor can).
+        ``progress(bytes_sent)``. Raises Refused if what arrived differs (the remote file is deleted then)."""
+
+    @abstractmethod
+    def delete_file(self, path: str, location: Literal["local", "sdcard"] = "local") -> None:
+        """Deleting a file that is not there is fine. Raises Busy while it is being printed."""
+
+    # -- printing
+    @abstractmethod
+    def select(self, path: str) -> None:
+        """Load a file without starting it (a no-op where the vendor has no such thing)."""
+
+    @abstractmethod
+    def start(self, path: str) -> None:
+        """Start exactly this file. Reads first: raises Busy unless the machine is idle, without sending anything."""
+
+    @abstractmethod
+    def pause(self) -> None: ...
+
+    @abstractmethod
+    def resume(self) -> None: ...
+
+    @abstractmethod
+    def cancel(self) -> None: ...
+
+    # -- the machine
+    @abstractmethod
+    def gcode(self, lines: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    def set_temperature(self, heater: str, target: float) -> None:
+        """``heater`` is "bed", "chamber" or "tool<n>"; degrees C."""
+
+    @abstractmethod
+    def home(self, axes: Sequence[str]) -> None:
+        """``axes``: any of "x", "y", "z"."""
+
+    @abstractmethod
+    def jog(self, moves: Mapping[str, float], speed: float) -> None:
+        """Relative moves in mm by axis; ``speed`` in mm/s."""
+
+    @abstractmethod
+    def emergency_stop(self) -> None: ...
+
+    @abstractmethod
+    def firmware_restart(self) -> None: ...
+
+    def close(self) -> None:  # noqa: B027 - a driver without a session has nothing to close
+        """Give back sockets."""

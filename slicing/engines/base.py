@@ -1,0 +1,108 @@
+"""What a slicing engine takes and gives. Pure: no Django, no network.
+
+Lengths in mm, speeds in mm/s, temperatures in degrees C, volumes in mm3, masses in g, times in s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from slicing.mesh import Mesh
+
+#: Called with 0..1 now and then; raising from it stops the slice.
+Progress = Callable[[float], None]
+
+
+class SlicingError(Exception):
+    """The model cannot be printed like this; the message is one sentence for its owner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a G-code file must know of the printer: the values of one printer profile revision."""
+
+    name: str = "Generic 220"
+    size: tuple[float, float, float] = (220.0, 220.0, 250.0)  # printable volume x, y, z
+    origin: tuple[float, float] = (0.0, 0.0)  # bed coordinates of the front left corner of that volume
+    nozzle_diameter: float = 0.4
+    filament_diameter: float = 1.75
+    flavour: str = "marlin"  # "marlin" | "klipper"
+    max_nozzle_temperature: float = 285.0
+    max_bed_temperature: float = 110.0
+    max_speed: tuple[float, float, float, float] = (300.0, 300.0, 12.0, 60.0)  # x, y, z, e
+    max_acceleration: tuple[float, float, float, float] = (1500.0, 1500.0, 200.0, 5000.0)  # mm/s2
+    acceleration: float = 1000.0  # mm/s2
+    jerk: tuple[float, float, float, float] = (8.0, 8.0, 0.4, 2.5)
+    start_gcode: str = ""  # templates with {variables}, see slicing.engines.planar.templates
+    end_gcode: str = ""
+
+
+class Setting(Protocol):
+    """Metadata of one field, see :func:`setting`."""
+
+
+def setting(default: Any, meaning: str, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
+    """A field of SliceSettings with what a person must know of it."""
+    return field(default=default, metadata={"meaning": meaning, "unit": unit, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceSettings:
+    """How to print. Names and units are the API's public contract."""
+
+    layer_height: float = setting(0.2, "Height of a layer", "mm", 0.04, 1.2)
+    first_layer_height: float = setting(0.2, "Height of the first layer", "mm", 0.04, 1.2)
+    nozzle_diameter: float = setting(0.4, "Must equal the printer profile's", "mm", 0.1, 2.0)
+    filament_diameter: float = setting(1.75, "Must equal the printer profile's", "mm", 1.0, 3.5)
+    extrusion_multiplier: float = setting(1.0, "Flow factor", "", 0.5, 1.5)
+    print_speed: float = setting(50.0, "Speed of printing moves", "mm/s", 5.0, 500.0)
+    first_layer_speed: float = setting(20.0, "Speed of the first layer", "mm/s", 2.0, 200.0)
+    travel_speed: float = setting(130.0, "Speed of moves without printing", "mm/s", 10.0, 1000.0)
+    retract_length: float = setting(0.8, "Filament pulled back before a travel", "mm", 0.0, 15.0)
+    retract_speed: float = setting(35.0, "Speed of that", "mm/s", 5.0, 120.0)
+    bed_temperature: float = setting(60.0, "Bed", "C", 0.0, 150.0)
+    nozzle_temperature: float = setting(210.0, "Nozzle", "C", 0.0, 450.0)
+    walls: int = setting(2, "Perimeters around each layer", "", 1, 20)
+    top_layers: int = setting(4, "Solid layers at the top", "", 0, 100)
+    bottom_layers: int = setting(4, "Solid layers at the bottom", "", 0, 100)
+    infill_density: float = setting(15.0, "Infill", "%", 0.0, 100.0)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, meta = getattr(self, f.name), f.metadata
+            if "low" not in meta or meta["low"] is None:
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool) or not meta["low"] <= value <= meta["high"]:
+                raise SlicingError(
+                    f"{f.name} must be between {meta['low']:g} and {meta['high']:g} {meta['unit']}".rstrip() + "."
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceResult:
+    """What came out, beside the file itself."""
+
+    time_s: float
+    filament_mm: float
+    filament_g: float
+    layers: int
+    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]  # of extruding moves: min, max
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One slicer."""
+
+    name: str
+    version: str
+
+    def slice(
+        self, mesh: Mesh, machine: Machine, settings: SliceSettings, out: Path, progress: Progress | None = None
+    ) -> SliceResult:
+        """Write G-code for ``mesh`` (standing where it is in its own file, to be centred on the bed with its lowest
+        point at z = 0) to ``out``. Raises SlicingError with a sentence for the owner."""
+        ...
