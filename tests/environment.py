@@ -1,7 +1,7 @@
 """The world that tests run in: a temporary data folder and a real Redis, one of each per test process.
 
-A pytest plugin (``-p tests.environment`` in pyproject.toml) and no conftest, because pytest-django reads the settings before
-any conftest is loaded.
+A pytest plugin (``-p tests.environment`` in pyproject.toml) and no conftest, because pytest-django reads the settings
+before any conftest is loaded.
 """
 
 from __future__ import annotations
