@@ -220,7 +220,7 @@ class Supervisor:
             self._turn(60)
 
     def stop(self) -> None:
-        """All at once; who is too slow is killed, and so are all after another Ctrl-C. Those needed by all come last."""
+        """All at once, those needed by all last. Who is too slow is killed; so is everyone after another Ctrl-C."""
         wishes = max(self._wishes_to_stop, 1)
         living = [child for child in self.children if child.running]
         asked = [child.running for child in living if child.running and not child.program.needed_by_all]
