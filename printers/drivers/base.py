@@ -18,6 +18,8 @@ Faults are classes by what the caller must do::
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -208,7 +210,8 @@ class PrinterDriver(ABC):
 
     @abstractmethod
     def read_state(self) -> PrinterState:
-        """The state now, asked by HTTP (the stream is cheaper and does not miss edges)."""
+        """The state now, asked by HTTP (the stream is cheaper and does not miss edges). Without ``ended``: ask
+        :meth:`find_ended` for that."""
 
     @abstractmethod
     def stream(self, stop: Event) -> Iterator[PrinterState]:
@@ -244,7 +247,8 @@ class PrinterDriver(ABC):
     @abstractmethod
     def upload(self, local: Path, name: str, progress: Callable[[int], None] | None = None) -> RemoteFile:
         """Send a G-code file, never starting it, and verify what arrived (size, and hash where the vendor can).
-        ``progress(bytes_sent)``. Raises Refused if what arrived differs (the remote file is deleted then)."""
+        ``progress(bytes_sent)`` is called for every block; what it raises gives the upload up and comes out here.
+        Raises Refused if what arrived differs (the remote file is deleted then)."""
 
     @abstractmethod
     def delete_file(self, path: str, location: Literal["local", "sdcard"] = "local") -> None:
@@ -256,17 +260,21 @@ class PrinterDriver(ABC):
         """Load a file without starting it (a no-op where the vendor has no such thing)."""
 
     @abstractmethod
-    def start(self, path: str) -> None:
-        """Start exactly this file. Reads first: raises Busy unless the machine is idle, without sending anything."""
+    def start(self, path: str, last_look: Callable[[], None] = lambda: None) -> None:
+        """Start exactly this file. Reads first: raises Busy unless the machine is idle, without sending anything.
+        ``last_look()`` is called right before the one request that starts; what it raises stops the start."""
 
     @abstractmethod
-    def pause(self) -> None: ...
+    def pause(self) -> None:
+        """Raises Refused when nothing is being printed; pausing what is paused is fine."""
 
     @abstractmethod
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        """Raises Refused when nothing is being printed; resuming what is printing is fine."""
 
     @abstractmethod
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Raises Refused when nothing is being printed."""
 
     # -- the machine
     @abstractmethod
@@ -278,17 +286,84 @@ class PrinterDriver(ABC):
 
     @abstractmethod
     def home(self, axes: Sequence[str]) -> None:
-        """``axes``: any of "x", "y", "z"."""
+        """``axes``: any of "x", "y", "z". Raises Busy while a print is on the machine, a paused one too."""
 
     @abstractmethod
     def jog(self, moves: Mapping[str, float], speed: float) -> None:
-        """Relative moves in mm by axis; ``speed`` in mm/s."""
+        """Relative moves in mm by axis; ``speed`` in mm/s. Raises Busy while printing; a paused head may be moved."""
 
     @abstractmethod
     def emergency_stop(self) -> None: ...
 
     @abstractmethod
-    def firmware_restart(self) -> None: ...
+    def firmware_restart(self) -> None:
+        """Bring a stopped machine back. Returns when that has begun; the state says when it is done. Raises Busy
+        while a print is on the machine: cancel it or stop it first."""
 
     def close(self) -> None:  # noqa: B027 - a driver without a session has nothing to close
         """Give back sockets."""
+
+
+_HEATER = re.compile(r"bed|chamber|tool\d{1,2}")
+
+#: Why a machine does not take a start, by status.
+_NOT_IDLE = {
+    PrinterStatus.OFFLINE: "The printer is offline.",
+    PrinterStatus.CONNECTING: "The printer is not ready yet.",
+    PrinterStatus.PRINTING: "The printer is printing.",
+    PrinterStatus.PAUSED: "The printer has a paused print on it.",
+    PrinterStatus.BUSY: "The printer is busy.",
+    PrinterStatus.ERROR: "The printer has stopped with an error.",
+}
+
+
+def refuse_unless_idle(state: PrinterState) -> None:
+    """Raises Busy with the reason."""
+    if state.status is not PrinterStatus.IDLE:
+        raise Busy(state.message or _NOT_IDLE[state.status])
+
+
+def refuse_while_printing(state: PrinterState, *, paused_is_fine: bool = False) -> None:
+    """Raises Busy with the reason. Servers differ in what they accept during a print; the farm does not."""
+    if state.working and not (paused_is_fine and state.status is PrinterStatus.PAUSED):
+        raise Busy(_NOT_IDLE[state.status])
+
+
+def refuse_unless_printing(state: PrinterState) -> None:
+    """Raises Refused: Moonraker says "ok" to a pause or cancel of nothing."""
+    if not state.working:
+        raise Refused(state.message or "Nothing is being printed.")
+
+
+def checked_target(heater: str, target: float) -> None:
+    """Raises Unsupported for a heater that no machine has, Refused for a temperature that makes no sense."""
+    if not _HEATER.fullmatch(heater):
+        raise Unsupported(f"There is no heater called {heater[:40]!r}.")
+    if not (math.isfinite(target) and 0 <= target <= 500):
+        raise Refused("A temperature is a number from 0 to 500 degrees C.")
+
+
+def checked_axes(axes: Sequence[str]) -> list[str]:
+    """Lower case, each once, in order. Raises Refused."""
+    wanted = {axis.lower() for axis in axes}
+    if not wanted or wanted - set("xyz"):
+        raise Refused("Say which of the axes x, y and z to home.")
+    return sorted(wanted)
+
+
+def checked_moves(moves: Mapping[str, float], speed: float) -> dict[str, float]:
+    """Axis (lower case) -> mm. Raises Refused."""
+    cleaned = {axis.lower(): float(distance) for axis, distance in moves.items()}
+    if not cleaned or set(cleaned) - set("xyz") or not all(map(math.isfinite, cleaned.values())):
+        raise Refused("Say by how many millimetres to move the axes x, y and z.")
+    if not (math.isfinite(speed) and speed > 0):
+        raise Refused("A speed is a number of mm/s above 0.")
+    return cleaned
+
+
+def checked_lines(lines: Sequence[str]) -> list[str]:
+    """G-code lines without blank ones. Raises Refused for none, and for a line that is secretly several."""
+    cleaned = [line.strip() for line in lines if line.strip()]
+    if not cleaned or not all(line.isprintable() for line in cleaned):
+        raise Refused("Give G-code as plain lines.")
+    return cleaned

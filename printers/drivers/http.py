@@ -1,0 +1,472 @@
+"""The only door to printers' servers: HTTP by `requests`, sockets by `websocket-client`, both on a short leash.
+
+What this door holds, so that no driver needs to think of it:
+
+* every exchange has a (connect, read) timeout and a deadline for the whole body, and every answer a size limit;
+* no redirect is followed (`requests` would hand the API key to another host), no proxy of the environment is used;
+* the connection goes to the very IP address that was checked (a name may resolve differently the second time);
+* every fault becomes a :class:`~printers.drivers.base.DriverError`: not connected is Unreachable, a write that was
+  sent and not answered is Unclear;
+* the API key is in no message, repr or log.
+
+One exchange is one connection. A kept-alive one may turn out to be dead only after a write went into it, and then
+nobody could say whether the printer got it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+from urllib.parse import SplitResult, urlsplit
+
+import orjson
+import requests
+import websocket
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, NewConnectionError
+from websocket._abnf import frame_buffer
+
+from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable
+
+#: (connect, read) seconds: a printer is on the same network, its server may be a busy Raspberry Pi.
+TIMEOUT = (4.0, 10.0)
+#: For uploads the first also limits each send: an SD card may stall for seconds while it writes.
+UPLOAD_TIMEOUT = (20.0, 120.0)
+#: Bytes a second below which an upload is given up.
+SLOWEST_UPLOAD = 20_000
+#: The biggest answer is the list of all files of a printer.
+MAX_ANSWER = 32 * 2**20
+#: The biggest message is OctoPrint's history of 30 minutes, below 100 kB.
+MAX_MESSAGE = 4 * 2**20
+#: A socket that says nothing for this long is dead: both vendors speak at least once a second.
+SILENCE_S = 15.0
+#: How long a stream may take to notice that it was told to stop.
+SLICE_S = 0.5
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def allowed_address(host: str, networks: Sequence[IPNetwork]) -> str | None:
+    """The address of ``host`` to connect to: the first one (IPv4 before IPv6) inside ``networks``, or None.
+
+    Link-local, multicast and unspecified addresses are never allowed, whatever ``networks`` says (cloud metadata
+    services live on link-local ones). Raises Unreachable when the name has no address at all.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Unreachable(f"No machine on the network is called {host}.") from None
+    addresses = [_unwrapped(str(entry[4][0])) for entry in found]
+    addresses.sort(key=lambda address: address.version)
+    return next((str(address) for address in addresses if _is_allowed(address, networks)), None)
+
+
+def _unwrapped(text: str) -> IPAddress:
+    """``::ffff:10.0.0.1`` reaches 10.0.0.1, so it is judged as 10.0.0.1."""
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_allowed(address: IPAddress, networks: Sequence[IPNetwork]) -> bool:
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    return any(address in network for network in networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said: status, media type without parameters, body as received."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+    @property
+    def is_json(self) -> bool:
+        return self.media_type == "application/json"
+
+    def json(self) -> Any:
+        """The decoded body. Raises Garbled."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            raise Garbled("The printer's server answered something that is not JSON.") from None
+
+
+class Door:
+    """All exchanges with one printer's server. Holds no connection and no lock: use it from any thread."""
+
+    def __init__(
+        self, base_url: str, api_key: str = "", check_address: Callable[[str], str | None] | None = None
+    ) -> None:
+        self._base_url = base_url
+        self._api_key = api_key
+        self._check_address = check_address
+
+    def __repr__(self) -> str:
+        return f"Door({self.place})"
+
+    @property
+    def place(self) -> str:
+        """host:port for messages; never more of the URL than that (somebody may have put a password in it)."""
+        try:
+            parts = urlsplit(self._base_url)
+            return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        except ValueError:
+            return "the printer's address"
+
+    def read(
+        self, path: str, *, params: Mapping[str, str] | None = None, timeout: tuple[float, float] = TIMEOUT
+    ) -> Answer:
+        """GET. Raises Unreachable or Garbled; every status below 300 and above 399 is an Answer."""
+        try:
+            return self._exchange("GET", path, timeout, params=params)
+        except _Unanswered as fault:
+            raise Unreachable(fault.message) from None
+        except _Redirected as fault:
+            raise Garbled(fault.message) from None
+
+    def ask(self, path: str, body: object, *, timeout: tuple[float, float] = TIMEOUT) -> Answer:
+        """A POST that changes nothing (a query, a passive login): faults as for :meth:`read`."""
+        try:
+            return self._exchange("POST", path, timeout, data=orjson.dumps(body), headers=_JSON)
+        except _Unanswered as fault:
+            raise Unreachable(fault.message) from None
+        except _Redirected as fault:
+            raise Garbled(fault.message) from None
+
+    def write(self, method: str, path: str, body: object = None, *, timeout: tuple[float, float] = TIMEOUT) -> Answer:
+        """Send once, never again. Raises Unreachable (it was not sent), Unclear (sent, not answered) or Refused
+        (redirected, so not carried out)."""
+        data, headers = (None, {}) if body is None else (orjson.dumps(body), _JSON)
+        return self._send(method, path, timeout, data=data, headers=headers)
+
+    def upload(self, path: str, parts: Multipart) -> Answer:
+        """POST a multipart form from disk with its exact Content-Length. Faults as for :meth:`write`."""
+        headers = {"Content-Type": parts.content_type}
+        return self._send("POST", path, UPLOAD_TIMEOUT, data=parts, headers=headers)
+
+    def _send(self, method: str, path: str, timeout: tuple[float, float], **request: Any) -> Answer:
+        try:
+            return self._exchange(method, path, timeout, **request)
+        except _Unanswered as fault:
+            raise Unclear(fault.message) from None
+        except _Redirected as fault:
+            raise Refused(fault.message) from None
+
+    def masked(self, text: str, limit: int = 300) -> str:
+        """Text of the server, fit for a message: one line, no control characters, no API key."""
+        if self._api_key:
+            text = text.replace(self._api_key, "***")
+        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return line if len(line) <= limit else line[: limit - 1] + "…"
+
+    def _address(self, parts: SplitResult) -> str | None:
+        """The checked IP address; None means that nobody asked for a check."""
+        if self._check_address is None:
+            return None
+        address = self._check_address(parts.hostname or "")
+        if address is None:
+            raise Unreachable(f"{self.place} is not in the networks that this farm may reach.")
+        return address
+
+    def _target(self) -> SplitResult:
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise Unauthorised("The API key has characters that no API key has.")
+        try:
+            parts = urlsplit(self._base_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.username is not None or parts.query or parts.fragment:
+            raise Unreachable("The printer's address must look like http://host or https://host:port.")
+        return parts
+
+    def _headers(self, parts: SplitResult) -> dict[str, str]:
+        # "identity": an answer is then as big as it looks, so the size limit is one.
+        headers = {"Host": _host_header(parts), "Accept-Encoding": "identity", "Connection": "close"}
+        if self._api_key:
+            headers["X-Api-Key"] = self._api_key
+        return headers
+
+    def _exchange(self, method: str, path: str, timeout: tuple[float, float], **request: Any) -> Answer:
+        parts = self._target()
+        adapter = _Pinned(self._address(parts), parts.hostname or "")
+        headers = {**self._headers(parts), **request.pop("headers", {})}
+        with requests.Session() as session:
+            session.trust_env = False
+            session.mount(f"{parts.scheme}://", adapter)
+            try:
+                response = session.request(
+                    method,
+                    self._base_url.rstrip("/") + path,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    stream=True,
+                    **request,
+                )
+                with response:
+                    return self._answer(response, deadline=time.monotonic() + timeout[1])
+            except (requests.RequestException, HTTPError, OSError) as fault:
+                raise self._translated(fault) from None
+
+    def _answer(self, response: requests.Response, deadline: float) -> Answer:
+        if 300 <= response.status_code < 400:
+            raise _Redirected(f"{self.place} sends us on to another address. Give the printer's own address.")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Unanswered(f"{self.place} answered in an encoding that we did not ask for.")
+        body = bytearray()
+        while chunk := response.raw.read1(65_536):
+            body += chunk
+            if len(body) > MAX_ANSWER or time.monotonic() > deadline:
+                raise _Unanswered(f"{self.place} answered too much or too slowly.")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Answer(response.status_code, media_type, bytes(body))
+
+    def _translated(self, fault: Exception) -> DriverError:
+        """Before the request was sent: Unreachable. After: _Unanswered, which the caller names."""
+        if isinstance(fault, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(fault):
+            return Unreachable(f"The certificate of {self.place} is not trusted.")
+        if isinstance(fault, requests.ConnectTimeout) or _never_connected(fault):
+            return Unreachable(f"Nothing answers at {self.place}.")
+        return _Unanswered(f"{self.place} was asked and did not answer.")
+
+    def connect(self, path: str) -> Socket:
+        """An open WebSocket. Raises Unreachable or Garbled (the handshake was refused)."""
+        parts = self._target()
+        url = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}{path}"
+        raw = self._connected(parts)
+        link = websocket.WebSocket(skip_utf8_validation=True)
+        headers = [f"X-Api-Key: {self._api_key}"] if self._api_key else []
+        try:
+            link.connect(
+                url,
+                socket=raw,
+                host=_host_header(parts),
+                header=headers,
+                suppress_origin=True,  # Moonraker refuses origins that it does not know
+                redirect_limit=0,
+                timeout=TIMEOUT[0],
+            )
+        except websocket.WebSocketTimeoutException:
+            raw.close()
+            raise Unreachable(f"{self.place} does not answer.") from None
+        except (websocket.WebSocketException, OSError, ValueError):
+            raw.close()
+            raise Garbled(f"{self.place} does not offer the live connection that its kind of server has.") from None
+        return Socket(link, self.place)
+
+    def _connected(self, parts: SplitResult) -> socket.socket:
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        address = self._address(parts) or host
+        try:
+            raw = socket.create_connection((address, port), timeout=TIMEOUT[0])
+            if parts.scheme == "https":
+                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
+        except ssl.SSLCertVerificationError:
+            raise Unreachable(f"The certificate of {self.place} is not trusted.") from None
+        except (OSError, UnicodeError):
+            raise Unreachable(f"Nothing answers at {self.place}.") from None
+        raw.settimeout(TIMEOUT[0])
+        return raw
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class _Unanswered(DriverError):
+    """The request went out and no usable answer came. Unreachable for a read, Unclear for a write."""
+
+
+class _Redirected(DriverError):
+    """The server points elsewhere. Garbled for a read; a write was certainly not carried out: Refused."""
+
+
+class _Pinned(HTTPAdapter):
+    """Connects to ``address`` while TLS and the Host header speak of ``hostname``."""
+
+    def __init__(self, address: str | None, hostname: str) -> None:
+        super().__init__(max_retries=0)
+        self._address = address
+        self._hostname = hostname
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:  # two typed dictionaries that `requests` does not export
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if self._address is None:
+            return host, pool
+        names = {"server_hostname": self._hostname, "assert_hostname": self._hostname}
+        return {**host, "host": self._address}, {**pool, **(names if host["scheme"] == "https" else {})}
+
+
+def _never_connected(fault: Exception) -> bool:
+    reason = getattr(fault.args[0] if fault.args else None, "reason", None)
+    return isinstance(reason, NewConnectionError)
+
+
+def _host_header(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+class Multipart:
+    """A multipart/form-data body of text fields and one file, read from disk as it is sent.
+
+    `requests` takes it as a file-like body: ``len()`` gives the exact Content-Length (OctoPrint refuses chunked
+    bodies) and memory stays flat. ``progress(bytes of the file sent)`` may raise to give the upload up.
+    """
+
+    _BOUNDARY = "print-farm-7c1e5d0b9a3f42c6"
+
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        name: str,
+        source: BinaryIO,
+        size: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        head = "".join(f"{self._part(field)}\r\n\r\n{value}\r\n" for field, value in fields.items())
+        head += f'{self._part("file")}; filename="{_quoted(name)}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        self._head = head.encode()
+        self._tail = f"\r\n--{self._BOUNDARY}--\r\n".encode()
+        self._source = source
+        self._size = size
+        self._sent = 0
+        self._progress = progress
+        self._deadline = time.monotonic() + UPLOAD_TIMEOUT[1] + size / SLOWEST_UPLOAD
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self._BOUNDARY}"
+
+    def _part(self, field: str) -> str:
+        return f'--{self._BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"'
+
+    def __len__(self) -> int:
+        return len(self._head) + self._size + len(self._tail)
+
+    def read(self, size: int = -1) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise _Unanswered("The upload was too slow and was given up.")
+        if self._head:
+            block, self._head = self._head, b""
+            return block
+        block = self._source.read(min(size if size > 0 else 65_536, self._size - self._sent))
+        if block:
+            self._sent += len(block)
+            if self._progress is not None:
+                self._progress(self._sent)
+            return block
+        block, self._tail = self._tail, b""
+        return block
+
+
+def _quoted(name: str) -> str:
+    """As browsers do it (WHATWG HTML, multipart/form-data encoding): UTF-8, and three characters escaped."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+class Socket:
+    """A WebSocket that speaks JSON objects, never blocks for long and never believes in silence."""
+
+    def __init__(self, link: websocket.WebSocket, place: str) -> None:
+        self._link = link
+        self._place = place
+        self._heard = time.monotonic()
+        link.frame_buffer = _BoundedFrames(self._receive_bytes, skip_utf8_validation=True)
+        link.settimeout(SLICE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        # shutdown() drops the connection; close() would wait for the other side to say goodbye
+        with contextlib.suppress(websocket.WebSocketException, OSError):
+            self._link.shutdown()
+
+    def send(self, message: Mapping[str, object]) -> None:
+        try:
+            self._link.send(orjson.dumps(message).decode())
+        except (websocket.WebSocketException, OSError):
+            raise Unreachable(f"The connection to {self._place} broke.") from None
+
+    def messages(self, stop: Event) -> Iterator[dict[str, Any] | None]:
+        """Every message, and None about twice a second while there is none. Ends when ``stop`` is set.
+        Raises Unreachable when the connection breaks or says nothing for 15 s."""
+        while not stop.is_set():
+            yield self.receive()
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message, or None when a slice of time passed without one. Raises Unreachable, Garbled."""
+        if time.monotonic() - self._heard > SILENCE_S:
+            raise Unreachable(f"{self._place} says nothing.")
+        try:
+            opcode, frame = self._link.recv_data_frame(control_frame=True)
+        except websocket.WebSocketTimeoutException:
+            return None
+        except _TooBig:
+            raise Garbled(f"{self._place} sent a message that is too big.") from None
+        except (websocket.WebSocketException, OSError):
+            raise Unreachable(f"The connection to {self._place} broke.") from None
+        self._heard = time.monotonic()
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise Unreachable(f"{self._place} closed the connection.")
+        if opcode not in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            return None
+        return self._decoded(frame.data)
+
+    def _decoded(self, data: bytes) -> dict[str, Any]:
+        try:
+            message = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise Garbled(f"{self._place} sent a message that is not JSON.") from None
+        if not isinstance(message, dict):
+            raise Garbled(f"{self._place} sent a message that is not an object.")
+        return message
+
+    def _receive_bytes(self, size: int) -> bytes:
+        """Bytes that drip in one by one are silence too: the deadline counts from the last whole frame."""
+        if time.monotonic() - self._heard > SILENCE_S:
+            raise websocket.WebSocketTimeoutException("silence")
+        received: bytes = self._link._recv(size)
+        return received
+
+
+class _TooBig(Exception):
+    """A message above MAX_MESSAGE is announced."""
+
+
+class _BoundedFrames(frame_buffer):
+    """websocket-client has no limit of its own: refuse by the announced length, before any payload is read."""
+
+    _message = 0
+
+    def recv_length(self) -> None:
+        super().recv_length()
+        opcode, length = (self.header or (0,) * 5)[4], self.length or 0
+        if opcode == websocket.ABNF.OPCODE_CONT:
+            self._message += length
+        elif opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            self._message = length
+        if max(length, self._message) > MAX_MESSAGE:
+            raise _TooBig
+
+
+_PATH_SEGMENT = re.compile(r"^(?!\.{1,2}$)[^\x00-\x1f]+$")
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether every segment is an ordinary name: a ``..`` in a URL would reach another part of the server's API."""
+    return all(_PATH_SEGMENT.match(segment) for segment in path.split("/"))
