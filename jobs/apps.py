@@ -1,5 +1,22 @@
+from typing import Any
+
 from django.apps import AppConfig
 
 
 class JobsConfig(AppConfig):
     name = "jobs"
+
+    def ready(self) -> None:
+        """Listen to the room below, and answer its one question."""
+        from jobs import attempts, services
+        from printers import signals
+
+        def follow(sender: Any, printer_id: Any, state: Any, **_: Any) -> None:
+            attempts.follow(printer_id, state)
+
+        def start_ended(sender: Any, command: Any, **_: Any) -> None:
+            attempts.start_ended(command)
+
+        signals.printer_state_changed.connect(follow, weak=False, dispatch_uid="jobs")
+        signals.start_ended.connect(start_ended, weak=False, dispatch_uid="jobs")
+        signals.occupants.answer = services.occupants

@@ -35,6 +35,11 @@ class Job(models.Model):
     #: 0..1 while it is being sliced
     slice_progress = models.FloatField(default=0)
     cancel_requested = models.BooleanField(default=False)
+    #: counts claims of its copies: two schedulers that saw the same number cannot both claim
+    claims = models.PositiveIntegerField(default=0, editable=False)
+    #: a slicing worker has it until then (the database's clock); how many have begun
+    worker_until = models.DateTimeField(null=True, editable=False)
+    slice_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -69,9 +74,11 @@ class Print(models.Model):
     status = models.CharField(max_length=12, choices=PrintStatus, default=PrintStatus.UPLOADING)
     message = models.CharField(max_length=500, blank=True)
     progress = models.FloatField(default=0)
-    #: somebody works on uploading it until then; a fence against two workers
+    #: a transfer worker has it until then (the database's clock)
     worker_until = models.DateTimeField(null=True)
     worker = models.CharField(max_length=64, blank=True)
+    #: whether it used up a copy: False when it provably never started
+    spent = models.BooleanField(default=True)
     #: whether the file is known to be gone from the printer again
     file_deleted = models.BooleanField(default=False)
     filament_mm = models.FloatField(null=True)

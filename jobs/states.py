@@ -57,16 +57,14 @@ PRINT_TRANSITIONS: dict[PrintStatus, dict[PrintStatus, str]] = {
     P.PRINTING: {
         P.PAUSED: "the printer says so",
         P.COMPLETED: "the printer's record says so",
-        P.FAILED: "the printer's record says so, or it lost the print",
+        P.FAILED: "the printer's record says so, or it came back without a trace of it",
         P.CANCELLED: "the printer's record says so",
-        P.UNKNOWN: "the printer came back without a trace of it",
     },
     P.PAUSED: {
         P.PRINTING: "the printer says so",
         P.COMPLETED: "the printer's record says so",
-        P.FAILED: "the printer's record says so, or it lost the print",
+        P.FAILED: "the printer's record says so, or it came back without a trace of it",
         P.CANCELLED: "the printer's record says so",
-        P.UNKNOWN: "the printer came back without a trace of it",
     },
     P.UNKNOWN: {
         P.PRINTING: "reconciled: the printer shows our file",

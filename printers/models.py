@@ -33,7 +33,6 @@ class CommandKind(models.TextChoices):
     GCODE = "gcode"
     FIRMWARE_RESTART = "firmware_restart"
     EMERGENCY_STOP = "emergency_stop"
-    DELETE_FILE = "delete_file"
 
 
 class CommandStatus(models.TextChoices):

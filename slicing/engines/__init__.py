@@ -11,6 +11,10 @@ ENGINES: dict[str, str] = {
     "planar": "slicing.engines.planar.PlanarEngine",
 }
 
+#: part of every cache key: raise it when the same model and settings give other G-code. Kept here, so that asking for
+#: it imports no engine.
+VERSIONS: dict[str, str] = {"planar": "1"}
+
 
 def engine(name: str) -> Engine:
     """The engine of that name. Raises SlicingError when there is none."""

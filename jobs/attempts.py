@@ -1,0 +1,314 @@
+"""One attempt on one printer: slice if needed, upload, commit `starting`, follow, reconcile, tidy up.
+
+A start is sent at most once (by the bridge, from the one Command made here) and an attempt counts as "did not start"
+only after its uniquely named file is deleted on the printer and that is confirmed: the deleted file is the one fence
+that reaches the machine.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import unicodedata
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from farm.queue import enqueue
+from jobs import services, tracking
+from jobs.models import Job, Print
+from jobs.states import PRINT_LIVE, PRINT_STARTED, PRINT_TERMINAL, PrintStatus
+from printers.drivers.base import Busy, DriverError, Ended, PrinterDriver, PrinterState, PrinterStatus
+from printers.models import Command, CommandKind, CommandStatus, Printer
+from printers.services import open_driver, queue_start, use_bed
+from slicing.models import Gcode
+from slicing.services import cached_gcode
+
+log = structlog.get_logger(__name__)
+
+#: s; a worker that said nothing for so long is taken to be dead
+WORKER_TTL = timedelta(seconds=60)
+_SAY_EVERY = 1.0
+
+_FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
+
+
+class Stopped(Exception):
+    """The attempt was cancelled, or another worker has it now."""
+
+
+# -- uploading
+def send(print_id: UUID) -> None:
+    """Bring one claimed print to its start. Doing it twice, or by two workers at once, starts it once."""
+    worker = secrets.token_hex(8)
+    mine = Print.objects.filter(_FREE, pk=print_id, status=PrintStatus.UPLOADING)
+    if not mine.update(worker=worker, worker_until=Now() + WORKER_TTL):
+        return
+    attempt = Print.objects.select_related("job__model", "printer__profile", "gcode", "bed_clear").get(pk=print_id)
+    if attempt.job.cancel_requested:
+        services.not_started(attempt, PrintStatus.CANCELLED, "Cancelled.")
+    elif attempt.printer is None:
+        services.not_started(attempt, PrintStatus.FAILED, "The printer was removed.")
+    elif _has_gcode(attempt):
+        _upload_and_start(attempt, attempt.printer, worker)
+    else:
+        Print.objects.filter(pk=print_id, worker=worker).update(
+            worker_until=None, message=f"Being sliced for {attempt.printer.name}."
+        )
+        enqueue("jobs.slice", attempt.job_id, print_id)
+
+
+def _has_gcode(attempt: Print) -> bool:
+    """G-code belongs to one profile revision: take what fits this printer, if there is some."""
+    assert attempt.printer is not None  # noqa: S101 - the caller looked
+    profile, job = attempt.printer.profile, attempt.job
+    fitting = _of_profile(attempt.gcode, profile) or _of_profile(job.gcode, profile)
+    if fitting is None and job.model is not None:
+        fitting = cached_gcode(job.model, profile, job.settings)
+    if fitting is not None and attempt.gcode_id != fitting.pk:
+        Print.objects.filter(pk=attempt.pk).update(gcode=fitting)
+        attempt.gcode = fitting
+    return fitting is not None
+
+
+def _of_profile(gcode: Gcode | None, profile: Any) -> Gcode | None:
+    made_for = (gcode.profile_id, gcode.profile_revision) if gcode else None
+    return gcode if made_for == (profile.pk, profile.revision) else None
+
+
+def remote_name(attempt: Print) -> str:
+    """Unique for every attempt and claim; begins readably, for whoever stands at the machine."""
+    plain = unicodedata.normalize("NFKD", Path(attempt.job.name).stem).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40] or "print"
+    return f"{slug}-{attempt.pk.hex[:8]}-{secrets.token_hex(4)}.gcode"
+
+
+def _upload_and_start(attempt: Print, printer: Printer, worker: str) -> None:
+    assert attempt.gcode is not None  # noqa: S101 - the caller looked
+    driver = open_driver(printer)
+    try:
+        _forget_partial(driver, attempt)
+        name = remote_name(attempt)
+        _keep(attempt, worker, remote_name=name, remote_path="", message=f"Sending to {printer.name}.")
+        reporter = _Reporter(attempt, worker)
+        remote = driver.upload(Path(attempt.gcode.file.path), name, reporter.sent)
+        _keep(attempt, worker, remote_path=remote.path, progress=0.0)
+        _commit_start(attempt, printer, worker, remote.path)
+    except Stopped:
+        log.info("upload_stopped", print=str(attempt.pk))
+    except DriverError as error:
+        _try_delete(driver, attempt)
+        services.not_started(attempt, PrintStatus.FAILED, f"{printer.name} did not take the file: {error.message}")
+    finally:
+        driver.close()
+
+
+def _forget_partial(driver: PrinterDriver, attempt: Print) -> None:
+    """A worker before us died while uploading: what it left is never started, and taken away if that is possible."""
+    left_behind = attempt.remote_path or attempt.remote_name
+    if left_behind:
+        try:
+            driver.delete_file(left_behind)
+        except DriverError as error:
+            log.warning("partial_file_left", print=str(attempt.pk), file=left_behind, error=error.message)
+
+
+def _keep(attempt: Print, worker: str, **fields: Any) -> None:
+    """Save while the attempt is still ours. Raises Stopped."""
+    still = Print.objects.filter(pk=attempt.pk, status=PrintStatus.UPLOADING, worker=worker)
+    if not still.update(worker_until=Now() + WORKER_TTL, **fields):
+        raise Stopped
+    for name, value in fields.items():
+        setattr(attempt, name, value)
+
+
+class _Reporter:
+    """Tells how far the upload is, now and then, and stops it when it is no longer wanted."""
+
+    def __init__(self, attempt: Print, worker: str) -> None:
+        self.attempt, self.worker, self.last = attempt, worker, time.monotonic()
+        self.total = max(1, attempt.gcode.bytes if attempt.gcode else 1)
+
+    def sent(self, count: int) -> None:
+        if time.monotonic() - self.last < _SAY_EVERY:
+            return
+        self.last = time.monotonic()
+        _keep(self.attempt, self.worker, progress=min(1.0, count / self.total))
+        services.announce(self.attempt.job)
+
+
+def _commit_start(attempt: Print, printer: Printer, worker: str, remote_path: str) -> None:
+    """`starting`, the used bed and the one start command, in one transaction, before anything is sent."""
+    with transaction.atomic():
+        reason = _must_not_start(attempt)
+        if not reason and services.advance(
+            attempt, PrintStatus.STARTING, only={"worker": worker}, start_at=Now(), worker_until=None
+        ):
+            assert attempt.bed_clear is not None  # noqa: S101 - every claim has one
+            if use_bed(printer.pk, attempt.bed_clear.n):
+                queue_start(printer, attempt.pk, remote_path)
+                return
+            transaction.set_rollback(True)
+            reason = f"The bed of {printer.name} is no longer clear."
+    if reason:
+        attempt.refresh_from_db()
+        services.not_started(attempt, PrintStatus.FAILED, reason)
+
+
+def _must_not_start(attempt: Print) -> str:
+    """What people decided while the file was on its way."""
+    printer = Printer.objects.get(pk=attempt.printer_id)
+    if Job.objects.filter(pk=attempt.job_id, cancel_requested=True).exists():
+        return "Cancelled."
+    if not printer.enabled:
+        return f"{printer.name} was switched off."
+    if printer.maintenance:
+        return f"{printer.name} is in maintenance ({printer.maintenance})."
+    return ""
+
+
+def _try_delete(driver: PrinterDriver, attempt: Print) -> None:
+    if not attempt.remote_path and not attempt.remote_name:
+        return
+    try:
+        driver.delete_file(attempt.remote_path or attempt.remote_name)
+    except DriverError as error:
+        log.info("file_left", print=str(attempt.pk), error=error.message)
+
+
+# -- following
+def follow(printer_id: UUID, state: PrinterState) -> None:
+    """A printer spoke: bring our print on it up to date, and let waiting jobs have the printer."""
+    attempt = Print.objects.filter(printer=printer_id, status__in=PRINT_STARTED).select_related("job").first()
+    if attempt is not None:
+        _follow(attempt, state)
+    elif state.status == PrinterStatus.IDLE:
+        enqueue("jobs.dispatch")
+
+
+def _follow(attempt: Print, state: PrinterState) -> None:
+    status = PrintStatus(attempt.status)
+    step = tracking.next_step(status, attempt.remote_path, state)
+    if step is not None:
+        _take(attempt, step, state.ended)
+    elif tracking.lost(status, attempt.remote_path, state):
+        enqueue("jobs.reconcile", attempt.pk)
+
+
+def _take(attempt: Print, step: tracking.Step, ended: Ended | None) -> bool:
+    fields: dict[str, Any] = {}
+    if attempt.started_at is None and step.status != PrintStatus.UNKNOWN:
+        fields["started_at"] = Now()
+    if step.status in PRINT_TERMINAL and ended is not None:
+        fields |= {"filament_mm": ended.filament_mm, "duration_s": ended.duration_s}
+        fields["progress"] = 1.0 if step.status == PrintStatus.COMPLETED else attempt.progress
+    return services.advance(attempt, step.status, message=step.message, **fields)
+
+
+def start_ended(command: Command) -> None:
+    """The start was sent, or provably was not: what follows from that."""
+    attempt = Print.objects.filter(pk=command.print_id).first()
+    if attempt is None or attempt.status != PrintStatus.STARTING or command.status == CommandStatus.DONE:
+        return
+    if command.status == CommandStatus.UNCLEAR:
+        services.advance(
+            attempt,
+            PrintStatus.UNKNOWN,
+            message=f"It is not clear whether {attempt.printer_name} started: it is being found out.",
+        )
+    else:
+        Print.objects.filter(pk=attempt.pk).update(message=f"Not started: {command.message}"[:500])
+    enqueue("jobs.reconcile", attempt.pk)
+
+
+# -- reconciling
+def reconcile(print_id: UUID) -> None:
+    """Ask the printer's own records what became of a print. Safe to repeat; a printer that is away is asked later."""
+    attempt = Print.objects.filter(pk=print_id, status__in=PRINT_STARTED).select_related("printer", "bed_clear", "job")
+    found = attempt.first()
+    if found is None or found.printer is None or _start_is_open(found):
+        return
+    driver = open_driver(found.printer)
+    try:
+        _reconcile(found, driver)
+    except DriverError as error:
+        log.info("not_reconciled_yet", print=str(print_id), error=error.message)
+    finally:
+        driver.close()
+
+
+def _start_is_open(attempt: Print) -> bool:
+    """The bridge still has it in hand."""
+    return attempt.status == PrintStatus.STARTING and Command.objects.filter(
+        print_id=attempt.pk, kind=CommandKind.START, status__in=(CommandStatus.QUEUED, CommandStatus.SENT)
+    ).exists()
+
+
+def _reconcile(attempt: Print, driver: PrinterDriver) -> None:
+    status, state = PrintStatus(attempt.status), driver.read_state()
+    ended = state.ended if state.ended and state.ended.file == attempt.remote_path else None
+    ended = ended or driver.find_ended(attempt.remote_path)
+    evidence = PrinterState(status=state.status, job=state.job, ended=ended)
+    step = tracking.next_step(status, attempt.remote_path, evidence)
+    if step is not None:
+        _take(attempt, step, ended)
+    elif state.job is not None and state.job.file == attempt.remote_path and state.working:
+        return  # it is on the machine, in the very status that we know
+    elif status in (PrintStatus.PRINTING, PrintStatus.PAUSED):
+        if tracking.lost(status, attempt.remote_path, evidence):
+            message = f"{attempt.printer_name} lost the print: it stopped or restarted in its middle."
+            services.advance(attempt, PrintStatus.FAILED, message=message)
+    else:
+        _take_back(attempt, driver)
+
+
+def _take_back(attempt: Print, driver: PrinterDriver) -> None:
+    """No trace of a start: make it impossible, by deleting the file, and only then say that it did not start."""
+    try:
+        driver.delete_file(attempt.remote_path)
+    except Busy:
+        return  # it is being printed after all: the next state says so
+    if driver.find_file(attempt.remote_path) is not None:
+        return
+    if driver.find_ended(attempt.remote_path) is not None or _works_on(driver.read_state(), attempt.remote_path):
+        return
+    message = attempt.message if attempt.message.startswith("Not started") else "It was not started."
+    services.not_started(attempt, PrintStatus.FAILED, message, file_deleted=True)
+
+
+def _works_on(state: PrinterState, path: str) -> bool:
+    return state.working and state.job is not None and state.job.file == path
+
+
+def clean_up(print_id: UUID) -> None:
+    """Take the file of an ended print from the printer again: its storage is small, and others read names there."""
+    attempt = Print.objects.filter(pk=print_id, status__in=PRINT_TERMINAL, file_deleted=False).select_related("printer")
+    found = attempt.first()
+    if found is None or found.printer is None or not found.remote_path:
+        return
+    driver = open_driver(found.printer)
+    try:
+        driver.delete_file(found.remote_path)
+        Print.objects.filter(pk=print_id).update(file_deleted=True)
+    except DriverError as error:
+        log.info("file_left", print=str(print_id), error=error.message)  # housekeeping tries again
+    finally:
+        driver.close()
+
+
+def unattended() -> list[tuple[str, tuple[UUID, ...]]]:
+    """What the sweep must wake: (task, ids). Everything that an event should have started."""
+    wake: list[tuple[str, tuple[UUID, ...]]] = []
+    live = Print.objects.filter(status__in=PRINT_LIVE)
+    for pk in live.filter(_FREE, status=PrintStatus.UPLOADING).values_list("pk", flat=True):
+        wake.append(("jobs.send", (pk,)))
+    for pk in live.filter(status__in=(PrintStatus.STARTING, PrintStatus.UNKNOWN)).values_list("pk", flat=True):
+        wake.append(("jobs.reconcile", (pk,)))
+    return wake

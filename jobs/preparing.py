@@ -1,0 +1,129 @@
+"""Slice a job: once for the first fitting printer when it is submitted, and again when it is matched to another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.db.models import F, Q
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+
+from farm.errors import FarmError, Invalid
+from farm.queue import enqueue
+from jobs import dispatch, services
+from jobs.matching import misfit
+from jobs.models import Job, Print
+from jobs.states import JobStatus, PrintStatus
+from slicing.models import Gcode, PrinterProfile
+from slicing.services import slice_model
+
+log = structlog.get_logger(__name__)
+
+#: a slicing worker that said nothing for so long is taken to be dead
+WORKER_TTL = timedelta(seconds=60)
+#: a model that killed that many workers is not tried again
+MOST_ATTEMPTS = 3
+_SAY_EVERY = 0.5
+
+_FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
+
+
+class Cancelled(Exception):
+    """Its owner took the job back while it was being sliced."""
+
+
+def prepare(job_id: UUID) -> None:
+    """Slice a submitted job and put it into the queue. Repeating is harmless."""
+    if not Job.objects.filter(_FREE, pk=job_id, status=JobStatus.PREPARING).update(
+        worker_until=_later(), slice_attempts=F("slice_attempts") + 1
+    ):
+        return
+    job = Job.objects.select_related("model", "owner", "printer__profile").prefetch_related("prints__gcode").get(pk=job_id)
+    if job.slice_attempts > MOST_ATTEMPTS:
+        _fail(job, "Slicing this model stopped the slicer every time. It was not tried again; ask the staff to look.")
+        return
+    try:
+        profile = _first_fitting(job)
+        gcode = _slice(job, profile, lambda progress: _keep_job(job, progress))
+    except Cancelled:
+        return
+    except Invalid as error:
+        _fail(job, error.message)
+    except FarmError:
+        raise
+    except Exception:
+        log.exception("slicing_bug", job=str(job_id))
+        _fail(job, "The slicer stumbled over this model. The staff can see the details in the log.")
+    else:
+        services.make_ready(job, gcode=gcode, slice_progress=1.0, worker_until=None)
+
+
+def prepare_print(print_id: UUID) -> None:
+    """Slice again for the printer that a print was matched to."""
+    mine = Print.objects.filter(_FREE, pk=print_id, status=PrintStatus.UPLOADING, gcode=None)
+    if not mine.update(worker="slicer", worker_until=Now() + WORKER_TTL):
+        return
+    attempt = Print.objects.select_related("job__model", "printer__profile", "bed_clear").get(pk=print_id)
+    if attempt.printer is None:
+        return
+    still = Print.objects.filter(pk=print_id, status=PrintStatus.UPLOADING, worker="slicer")
+    try:
+        gcode = _slice(attempt.job, attempt.printer.profile, lambda _: bool(still.update(worker_until=_later())))
+    except Cancelled:
+        return
+    except Invalid as error:
+        services.not_started(attempt, PrintStatus.FAILED, error.message)
+        return
+    if still.update(gcode=gcode, worker_until=None):
+        enqueue("jobs.send", print_id)
+
+
+def _first_fitting(job: Job) -> PrinterProfile:
+    if job.printer is not None:
+        return job.printer.profile
+    need = dispatch.needs_of([job])[0]
+    for offer in dispatch.offers_now():
+        if misfit(need, offer) is None:
+            return PrinterProfile.objects.get(pk=offer.profile[0])
+    raise Invalid("There is no printer that its owner may use and that this part fits on.")
+
+
+def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> Gcode:
+    """``keep(progress)`` says whether the work is still wanted, and that we live."""
+    assert job.model is not None  # noqa: S101 - only jobs with a model are prepared
+    return slice_model(job.model, profile, job.settings, _Reporter(job, keep))
+
+
+def _keep_job(job: Job, progress: float) -> bool:
+    return bool(
+        Job.objects.filter(pk=job.pk, status=JobStatus.PREPARING, cancel_requested=False).update(
+            slice_progress=progress, worker_until=_later()
+        )
+    )
+
+
+def _later() -> CombinedExpression:
+    return Now() + WORKER_TTL
+
+
+def _fail(job: Job, message: str) -> None:
+    services.advance(job, JobStatus.FAILED, message=message, worker_until=None)
+
+
+class _Reporter:
+    """Progress for the owner, now and then, and the end of the work when it is no longer wanted."""
+
+    def __init__(self, job: Job, keep: Callable[[float], bool]) -> None:
+        self.job, self.keep, self.last = job, keep, time.monotonic()
+
+    def __call__(self, progress: float) -> None:
+        if time.monotonic() - self.last < _SAY_EVERY:
+            return
+        self.last = time.monotonic()
+        if not self.keep(progress):
+            raise Cancelled
+        services.announce(self.job)

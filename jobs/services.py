@@ -1,0 +1,358 @@
+"""What people do with jobs, and the one function that writes a status."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+
+from farm.errors import Conflict, Forbidden, Invalid
+from farm.events import STAFF_GROUP, JobTouched, PrinterTouched, printer_group, publish, user_group
+from farm.models import User
+from farm.queue import enqueue
+from jobs import access
+from jobs.matching import fits
+from jobs.models import Job, JobEvent, Print
+from jobs.states import (
+    JOB_QUEUED,
+    JOB_TERMINAL,
+    JOB_TRANSITIONS,
+    PRINT_LIVE,
+    PRINT_STARTED,
+    PRINT_TERMINAL,
+    PRINT_TRANSITIONS,
+    JobStatus,
+    PrintStatus,
+)
+from printers import access as printer_access
+from printers import telemetry
+from printers.models import CommandKind, Printer, Role
+from printers.services import give_bed_back, request_command
+from printers.signals import Occupant
+from slicing.models import Gcode, Model3D
+from slicing.services import make_settings
+
+log = structlog.get_logger(__name__)
+
+#: attempts that end before their start until the job gives up
+MOST_ATTEMPTS = 5
+
+
+# -- status
+@transaction.atomic
+def advance(
+    thing: Job | Print,
+    to: JobStatus | PrintStatus,
+    *,
+    message: str = "",
+    actor: User | None = None,
+    only: dict[str, Any] | None = None,
+    **fields: Any,
+) -> bool:
+    """The one place that writes a status: by conditional UPDATE on the old one, with an appended event.
+
+    False when somebody was faster (or ``only``, more conditions, no longer holds): ``thing`` is then as it is now.
+    Raises Conflict for a way that the table does not have.
+    """
+    old = thing.status
+    cause = _cause(thing, old, to)
+    now_terminal = to in JOB_TERMINAL if isinstance(thing, Job) else to in PRINT_TERMINAL
+    values: dict[str, Any] = {"status": to, "message": message[:500], **fields}
+    if now_terminal:
+        values["ended_at"] = Now()
+    if not type(thing)._default_manager.filter(pk=thing.pk, status=old, **(only or {})).update(**values):
+        thing.refresh_from_db()
+        return False
+    thing.refresh_from_db()
+    _append(thing, old, to, cause, message, actor)
+    if isinstance(thing, Print) and now_terminal:
+        _print_ended(thing)
+    return True
+
+
+def _cause(thing: Job | Print, old: str, to: str) -> str:
+    ways: dict[Any, dict[Any, str]] = dict(JOB_TRANSITIONS if isinstance(thing, Job) else PRINT_TRANSITIONS)
+    cause = ways[old].get(to)
+    if cause is None:
+        raise Conflict(f"It is {old}: it cannot become {to}.", code="not_possible", status=old)
+    return cause
+
+
+def _append(thing: Job | Print, old: str, to: str, cause: str, message: str, actor: User | None) -> None:
+    job, attempt = (thing, None) if isinstance(thing, Job) else (thing.job, thing)
+    JobEvent.objects.create(
+        job=job, print=attempt, old=old, new=to, cause=cause, message=message[:500], actor=actor
+    )
+    log.info("status", job=str(job.pk), print=str(attempt.pk) if attempt else None, old=old, new=to, message=message)
+    announce(job)
+    if attempt is not None and attempt.printer_id:
+        publish(PrinterTouched(printer_id=str(attempt.printer_id)), printer_group(attempt.printer_id))
+
+
+def announce(job: Job) -> None:
+    """Tell whoever looks at this job to look again."""
+    event = JobTouched(job_id=str(job.pk), owner_id=str(job.owner_id), status=job.status)
+    publish(event, user_group(job.owner_id), STAFF_GROUP)
+
+
+def _print_ended(attempt: Print) -> None:
+    settle(Job.objects.get(pk=attempt.job_id))
+    if attempt.remote_path and not attempt.file_deleted:
+        enqueue("jobs.clean_up", attempt.pk)
+    enqueue("jobs.dispatch")
+
+
+def tally(job: Job) -> dict[str, int]:
+    """How many prints of a job are live, completed, failed, cancelled (each having used up a copy), and unstarted
+    (ended before their start); ``missing`` copies still to be given a printer."""
+    spent = Q(spent=True)
+    counts: dict[str, int] = job.prints.aggregate(
+        live=Count("pk", filter=Q(status__in=PRINT_LIVE)),
+        completed=Count("pk", filter=spent & Q(status=PrintStatus.COMPLETED)),
+        failed=Count("pk", filter=spent & Q(status=PrintStatus.FAILED)),
+        cancelled=Count("pk", filter=spent & Q(status=PrintStatus.CANCELLED)),
+        unstarted=Count("pk", filter=Q(spent=False, status=PrintStatus.FAILED)),
+    )
+    used = counts["live"] + counts["completed"] + counts["failed"] + counts["cancelled"]
+    counts["missing"] = max(0, job.copies - used)
+    return counts
+
+
+def settle(job: Job) -> None:
+    """Give an active job without a live print its next status. Called when a print ends, and by the sweep."""
+    counts = tally(job)
+    if job.status != JobStatus.ACTIVE or counts["live"]:
+        return
+    last = job.prints.order_by("-ended_at").first()
+    said = last.message if last else ""
+    if job.cancel_requested:
+        advance(job, JobStatus.CANCELLED, message=_count_message(job, counts) or "Cancelled.")
+    elif counts["missing"] and counts["unstarted"] >= MOST_ATTEMPTS:
+        advance(job, JobStatus.FAILED, message=f"Given up after {counts['unstarted']} attempts. {said}")
+    elif counts["missing"]:
+        advance(job, JobStatus.READY, message=said if counts["unstarted"] else "")
+    elif counts["failed"]:
+        advance(job, JobStatus.FAILED, message=_count_message(job, counts) or said)
+    elif counts["cancelled"]:
+        advance(job, JobStatus.CANCELLED, message=_count_message(job, counts) or said)
+    else:
+        advance(job, JobStatus.COMPLETED, message=_count_message(job, counts))
+
+
+def _count_message(job: Job, counts: dict[str, int]) -> str:
+    if job.copies == 1:
+        return ""
+    parts = [f"{counts['completed']} of {job.copies} printed"]
+    parts += [f"{counts[key]} {key}" for key in ("failed", "cancelled") if counts[key]]
+    return "; ".join(parts) + "."
+
+
+def shown_status(job: Job, prints: list[Print]) -> str:
+    """With one copy a job shows its print's status in place of ``active``."""
+    if job.status == JobStatus.ACTIVE and job.copies == 1:
+        live = [attempt for attempt in prints if attempt.status in PRINT_LIVE]
+        return live[0].status if live else job.status
+    return job.status
+
+
+# -- submitting
+def submit(
+    owner: User,
+    *,
+    model: Model3D | None = None,
+    gcode: Gcode | None = None,
+    printer: Printer | None = None,
+    copies: int = 1,
+    hold: bool = False,
+    settings: dict[str, Any] | None = None,
+) -> Job:
+    """A job for ``copies`` of a model or of uploaded G-code. Raises Invalid, Forbidden; nothing is stored then."""
+    if (model is None) == (gcode is None):
+        raise Invalid("Name a model or a G-code file to print, not both.", field="model")
+    if gcode is not None and settings:
+        raise Invalid("G-code is printed as it is: settings are for models.", field="settings")
+    if not 1 <= copies <= 100:
+        raise Invalid("copies must be between 1 and 100.", field="copies")
+    _require_a_printer(owner, model, gcode, printer, settings or {})
+    source = model or gcode
+    assert source is not None  # noqa: S101 - for the type checker: checked above
+    with transaction.atomic():
+        job = Job.objects.create(
+            owner=owner,
+            name=source.name,
+            model=model,
+            gcode=gcode,
+            printer=printer,
+            copies=copies,
+            hold=hold,
+            settings=settings or {},
+        )
+        _append(job, "", job.status, "submitted", "", owner)
+        if gcode is not None:
+            make_ready(job)
+        else:
+            enqueue("jobs.slice", job.pk)
+    return job
+
+
+def _require_a_printer(
+    owner: User, model: Model3D | None, gcode: Gcode | None, printer: Printer | None, settings: dict[str, Any]
+) -> None:
+    """There must be a printer that this person may use and that this part fits on."""
+    if printer is not None:
+        candidates = [printer]
+    else:
+        candidates = list(printer_access.visible(owner, Role.SUBMIT).select_related("profile"))
+    if not candidates:
+        raise Forbidden("There is no printer that you may print on. Ask the people who run the lab.", code="no_printer")
+    reasons = [reason for candidate in candidates if (reason := _unsuitable(candidate, model, gcode, settings))]
+    if len(reasons) == len(candidates):
+        raise reasons[0]
+
+
+def _unsuitable(
+    printer: Printer, model: Model3D | None, gcode: Gcode | None, settings: dict[str, Any]
+) -> Invalid | None:
+    profile = printer.profile
+    if gcode is not None:
+        if (gcode.profile_id, gcode.profile_revision) == (profile.pk, profile.revision):
+            return None
+        return Invalid(f"This G-code was made for another profile than {printer.name}'s.", code="other_profile")
+    assert model is not None  # noqa: S101 - for the type checker: one of both is given
+    try:
+        make_settings(profile, settings)
+    except Invalid as error:
+        return error
+    if not fits((model.size_x, model.size_y, model.size_z), profile.machine.size):
+        return Invalid(
+            f"{model.name} is {_size(model.size_mm)} mm; {printer.name} prints at most "
+            f"{_size(list(profile.machine.size))} mm. Make it smaller or cut it into parts.",
+            code="too_large_for_bed",
+        )
+    return None
+
+
+def _size(values: list[float]) -> str:
+    return " x ".join(f"{value:.1f}".rstrip("0").rstrip(".") for value in values)
+
+
+def make_ready(job: Job, **fields: Any) -> None:
+    """Sliced (or G-code already): into the queue, or first to somebody who approves."""
+    from django.conf import settings as django_settings
+
+    waits = django_settings.FARM_APPROVAL and not job.owner.is_staff
+    status = JobStatus.AWAITING_APPROVAL if waits else JobStatus.READY
+    message = "Waiting for somebody of the staff to approve it." if waits else ""
+    advance(job, status, message=message, **fields)
+    enqueue("jobs.dispatch")
+
+
+def approve(job: Job, by: User) -> None:
+    """Raises Forbidden, Conflict."""
+    access.require_staff(by)
+    if not advance(job, JobStatus.READY, actor=by):
+        raise Conflict("Somebody was faster. Look again.")
+    enqueue("jobs.dispatch")
+
+
+def reject(job: Job, by: User, why: str) -> None:
+    access.require_staff(by)
+    if job.status != JobStatus.AWAITING_APPROVAL:
+        raise Conflict("This job does not wait for approval.")
+    if not advance(job, JobStatus.FAILED, actor=by, message=f"Not approved: {why or 'no reason given'}"):
+        raise Conflict("Somebody was faster. Look again.")
+
+
+@transaction.atomic
+def release(job: Job, by: User) -> None:
+    """Start a held job: it takes its place in the queue by when it was submitted. Raises Conflict."""
+    if job.status in JOB_TERMINAL:
+        raise Conflict(f"This job is {job.status} already.", code="not_possible", status=job.status)
+    if not Job.objects.filter(pk=job.pk, hold=True).update(hold=False):
+        raise Conflict("This job is not on hold.", code="not_held")
+    job.refresh_from_db()
+    _append(job, job.status, job.status, "hold ended", "", by)
+    enqueue("jobs.dispatch")
+
+
+# -- cancelling
+def cancel(job: Job, by: User) -> Job:
+    """Take a job back: at once while it waits, by a command to the printer while it prints. Twice is harmless."""
+    with transaction.atomic():
+        if job.status in JOB_TERMINAL:
+            if job.status == JobStatus.CANCELLED:
+                return job
+            raise Conflict(f"This job is {job.status} already.", code="not_possible", status=job.status)
+        Job.objects.filter(pk=job.pk).update(cancel_requested=True)
+        job.refresh_from_db()
+        if job.status != JobStatus.ACTIVE:
+            advance(job, JobStatus.CANCELLED, actor=by, message=f"Cancelled by {by.shown_name}.")
+    for attempt in job.prints.filter(status__in=PRINT_LIVE).select_related("printer", "bed_clear"):
+        _cancel_print(attempt, by)
+    job.refresh_from_db()
+    announce(job)
+    return job
+
+
+def _cancel_print(attempt: Print, by: User) -> None:
+    message = f"Cancelled by {by.shown_name}."
+    if attempt.status == PrintStatus.UPLOADING and not_started(attempt, PrintStatus.CANCELLED, message, by):
+        return
+    attempt.refresh_from_db()
+    if attempt.status in (PrintStatus.STARTING, PrintStatus.PRINTING, PrintStatus.PAUSED) and attempt.printer:
+        request_command(attempt.printer, CommandKind.CANCEL, {}, by=by, print_id=attempt.pk)
+
+
+@transaction.atomic
+def not_started(attempt: Print, to: PrintStatus, message: str, by: User | None = None, **fields: Any) -> bool:
+    """End an attempt that provably printed nothing: its copy and its cleared bed are as if it had never been."""
+    if not advance(attempt, to, message=message, actor=by, spent=False, **fields):
+        return False
+    if attempt.bed_clear and attempt.printer_id:
+        give_bed_back(attempt.printer_id, attempt.bed_clear.n, f"nothing was printed: {message}"[:200])
+    return True
+
+
+def decide(attempt: Print, outcome: PrintStatus, by: User) -> None:
+    """A person who looked at the machine says how a print ended that the farm cannot follow. Raises Conflict."""
+    if outcome not in PRINT_TERMINAL:
+        raise Invalid("Say completed, failed or cancelled.", field="outcome")
+    if attempt.status not in PRINT_STARTED:
+        raise Conflict("Only a print that was started can be decided by hand.")
+    snapshot = telemetry.read([attempt.printer_id]).get(attempt.printer_id) if attempt.printer_id else None
+    seen = snapshot is not None and not snapshot.stale and snapshot.state.working
+    if attempt.status != PrintStatus.UNKNOWN and seen:
+        raise Conflict("The printer is being followed: pause or cancel it instead.")
+    if attempt.status == PrintStatus.STARTING and not advance(attempt, PrintStatus.UNKNOWN, actor=by):
+        raise Conflict("Somebody was faster. Look again.")
+    if not advance(attempt, outcome, actor=by, message=f"Decided by {by.shown_name}."):
+        raise Conflict("Somebody was faster. Look again.")
+
+
+# -- who is on which printer (asked by printers.signals.occupants)
+def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
+    """The live print of each printer that has one."""
+    live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE).select_related("job__owner")
+    return {
+        attempt.printer_id: Occupant(
+            print_id=attempt.pk,
+            job_id=attempt.job_id,
+            owner_id=attempt.job.owner_id,
+            file=attempt.job.name,
+            person=attempt.job.owner.shown_name,
+            status=attempt.status,
+            remote_path=attempt.remote_path,
+            progress=attempt.progress,
+        )
+        for attempt in live
+        if attempt.printer_id
+    }
+
+
+def queued_jobs() -> Any:
+    """Jobs that wait for a printer, oldest first: the queue's order."""
+    return Job.objects.filter(status__in=JOB_QUEUED, cancel_requested=False).order_by("created_at", "pk")

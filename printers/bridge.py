@@ -1,0 +1,311 @@
+"""The farm's ear and hand: one process that talks to the printers it has leased.
+
+Threads, and who may do what:
+
+- *bridge* (main): every 3 s renews all leases in one UPDATE, takes free ones, lets go of lost ones.
+- *socket*, one per printer: reads the driver's stream, puts each state to Redis, publishes it coalesced. Never
+  touches the ORM: a thousand sockets would be a thousand database connections.
+- *writers*, a few: everything that touches the database, in order for each printer.
+- *lanes*, a pool: one printer's commands in order, one at a time.
+
+A bridge whose lease ran out stops by itself: before every write the database compares the fence.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+from redis.exceptions import RedisError
+
+from farm.events import PrinterSpoke, printer_group, publish_now
+from printers import lane, services, telemetry
+from printers.drivers.base import (
+    DriverError,
+    PrinterDriver,
+    PrinterState,
+    PrinterStatus,
+    Unauthorised,
+    Unreachable,
+)
+from printers.models import Command, CommandStatus, Printer
+
+log = structlog.get_logger(__name__)
+
+#: s between two looks at leases and queued commands
+TICK = 1.0
+RENEW_EVERY = 3.0
+#: s between two messages about one printer to browsers, and at least one in
+PUBLISH_EVERY, HEARTBEAT_EVERY = 0.25, 5.0
+#: s between two writes of an unchanged state to Redis
+REFRESH_EVERY = 1.0
+#: s; waits between attempts to connect: doubled from the first to the last, each +-50 %
+BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_UNAUTHORISED = 1.0, 30.0, 60.0
+#: s after a print's end when the printer's own record is read again (it writes it a moment later)
+MARKER_DELAY = 3.0
+
+
+def backoff(failures: int, dice: Callable[[], float] = random.random) -> float:
+    """s to wait after that many failures in a row, jittered so that a farm does not knock all at once."""
+    return float(min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(failures, 10)) * (0.5 + dice()))
+
+
+def matters(state: PrinterState, before: PrinterState | None) -> bool:
+    """Whether the database and those above must hear of this change (temperatures and progress are not news)."""
+    if before is None:
+        return True
+    old, new = before.job, state.job
+    return (
+        state.status != before.status
+        or state.ended != before.ended
+        or (old.file if old else None) != (new.file if new else None)
+    )
+
+
+class PrinterTask:
+    """One leased printer: its socket thread, its newest state and its lane of commands."""
+
+    def __init__(self, printer: Printer, fence: int, writers: Writers) -> None:
+        self.printer, self.fence, self.writers = printer, fence, writers
+        self.state: PrinterState | None = None
+        self.changed = threading.Condition()
+        self.stop = threading.Event()
+        self._version = int(time.time() * 1000)  # grows over restarts of the same lease
+        self._put_at = self._published_at = 0.0
+        self._marker_due: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"socket {printer.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        self.stop.set()
+        self._thread.join(timeout)
+
+    def wait_for(self, seen: Callable[[PrinterState], bool], timeout: float) -> bool:
+        """Until the printer's own state shows it, or ``timeout`` s are over."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.state is not None and seen(self.state), timeout)
+
+    # -- the socket thread
+    def _run(self) -> None:
+        failures = 0
+        while not self.stop.is_set():
+            connected_at = time.monotonic()
+            pause = self._listen(failures)
+            failures = 0 if time.monotonic() - connected_at > 30 else failures + 1
+            self.stop.wait(pause)
+
+    def _listen(self, failures: int) -> float:
+        """One connection, from connect to its end; the seconds to wait before the next."""
+        try:
+            driver = services.open_driver(self.printer)
+        except Exception as error:  # noqa: BLE001 - e.g. a credential that no key opens: shown, not fatal to the others
+            self._say(PrinterStatus.ERROR, str(error))
+            return BACKOFF_UNAUTHORISED
+        try:
+            if self.state is None:
+                self._say(PrinterStatus.CONNECTING, "Connecting.")
+            self._reconcile(driver)
+            for state in driver.stream(self.stop):
+                self._heard(state)
+                self._read_marker_if_due(driver)
+            return 0.0
+        except Unauthorised as error:
+            self._say(PrinterStatus.ERROR, f"The API key is not accepted: {error.message}")
+            return BACKOFF_UNAUTHORISED
+        except Unreachable as error:
+            self._say(PrinterStatus.OFFLINE, error.message)
+        except DriverError as error:
+            self._say(PrinterStatus.ERROR, error.message)
+        except Exception:
+            log.exception("driver_bug", printer=self.printer.name)
+            self._say(PrinterStatus.ERROR, "The farm stumbled over what this printer says. Its log has the details.")
+        finally:
+            driver.close()
+        return backoff(failures)
+
+    def _reconcile(self, driver: PrinterDriver) -> None:
+        """Was anything printed while nobody listened? Only the printer's own record can say."""
+        known = self.printer.marker
+        record = driver.marker()
+        printed = known is not None and driver.printed_since(known["record"])
+        self.printer.marker = {"record": record}
+        self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, printed).result(30)
+
+    def _read_marker_if_due(self, driver: PrinterDriver) -> None:
+        if self._marker_due is None or time.monotonic() < self._marker_due:
+            return
+        self._marker_due = None
+        record = driver.marker()
+        self.printer.marker = {"record": record}
+        self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, False)
+
+    def _say(self, status: PrinterStatus, message: str) -> None:
+        """A state of our own making: the printer itself says nothing."""
+        ended = self.state.ended if self.state else None
+        self._heard(PrinterState(status=status, message=message, ended=ended))
+
+    def _heard(self, state: PrinterState) -> None:
+        before, now = self.state, time.monotonic()
+        news = matters(state, before)
+        with self.changed:
+            self.state = state
+            self.changed.notify_all()
+        if before is not None and state.ended != before.ended:
+            self._marker_due = now + MARKER_DELAY
+        if news or state != before or now - self._put_at > REFRESH_EVERY:
+            self._put(state, now)
+        if news or now - self._published_at > (PUBLISH_EVERY if state != before else HEARTBEAT_EVERY):
+            self._publish(state, now)
+        if news:
+            self.writers.run(self.printer.pk, services.note_state, self.printer.pk, self.fence, state, before)
+
+    def _put(self, state: PrinterState, now: float) -> None:
+        self._version += 1
+        try:
+            telemetry.put(self.printer.pk, self.fence, self._version, state)
+            self._put_at = now
+        except RedisError as error:
+            log.warning("state_not_stored", printer=self.printer.name, error=str(error))
+
+    def _publish(self, state: PrinterState, now: float) -> None:
+        event = PrinterSpoke(printer_id=str(self.printer.pk), state=telemetry.to_json(replace(state, ended=None)))
+        publish_now(event, printer_group(self.printer.pk))
+        self._published_at = now
+
+
+class Writers:
+    """Database work in order for each printer, on a few threads."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self._pools = [ThreadPoolExecutor(1, thread_name_prefix=f"writer {n}") for n in range(threads)]
+
+    def run(self, printer_id: UUID, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        pool = self._pools[printer_id.int % len(self._pools)]
+        return pool.submit(self._guarded, work, *args)
+
+    @staticmethod
+    def _guarded(work: Callable[..., Any], *args: Any) -> Any:
+        close_old_connections()
+        try:
+            return work(*args)
+        except Exception:
+            log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
+            raise
+        finally:
+            close_old_connections()
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Bridge:
+    """Leases printers and keeps a task for each."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.most = most or settings.FARM_BRIDGE_PRINTERS
+        self.tasks: dict[UUID, PrinterTask] = {}
+        self.writers = Writers()
+        self._lanes = ThreadPoolExecutor(32, thread_name_prefix="lane")
+        self._busy: set[UUID] = set()
+        self._busy_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        log.info("bridge_started", holder=self.holder)
+        threading.Thread(target=self._hear_wakes, name="wakes", daemon=True).start()
+        renewed = 0.0
+        while not self._stop.is_set():
+            try:
+                close_old_connections()
+                if time.monotonic() - renewed > RENEW_EVERY:
+                    self.keep_leases()
+                    renewed = time.monotonic()
+                self.run_lanes()
+            except DatabaseError as error:
+                log.warning("bridge_without_database", error=str(error))
+            self._wake.wait(TICK)
+            self._wake.clear()
+        self._shut_down()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _shut_down(self) -> None:
+        for task in self.tasks.values():
+            task.stop.set()
+        for task in self.tasks.values():
+            task.join(2)
+        self._lanes.shutdown(wait=True, cancel_futures=True)
+        self.writers.close()
+        services.drop_leases(self.holder)
+        log.info("bridge_stopped", holder=self.holder)
+
+    # -- leases
+    def keep_leases(self) -> None:
+        held = services.renew_leases(self.holder)
+        for printer_id, task in list(self.tasks.items()):
+            if held.get(printer_id) != task.fence:
+                self._let_go(printer_id)
+        for printer, fence in services.take_leases(self.holder, self.most - len(self.tasks)):
+            self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers)
+            self.tasks[printer.pk].start()
+
+    def _let_go(self, printer_id: UUID) -> None:
+        task = self.tasks.pop(printer_id)
+        task.stop.set()  # its thread ends within a second; its writes are fenced off already
+        log.info("lease_lost", printer=task.printer.name, fence=task.fence)
+
+    # -- commands
+    def run_lanes(self) -> None:
+        waiting = Command.objects.filter(status=CommandStatus.QUEUED, printer__in=list(self.tasks))
+        for printer_id in set(waiting.values_list("printer_id", flat=True)):
+            self._start_lane(printer_id)
+
+    def _start_lane(self, printer_id: UUID) -> None:
+        task = self.tasks.get(printer_id)
+        with self._busy_lock:
+            if task is None or printer_id in self._busy:
+                return
+            self._busy.add(printer_id)
+        self._lanes.submit(self._run_lane, task)
+
+    def _run_lane(self, task: PrinterTask) -> None:
+        try:
+            close_old_connections()
+            lane.run(task, self.holder)
+        except Exception:
+            log.exception("lane_failed", printer=task.printer.name)
+        finally:
+            close_old_connections()
+            with self._busy_lock:
+                self._busy.discard(task.printer.pk)
+
+    def _hear_wakes(self) -> None:
+        """Redis tells when a command was queued; without it the tick finds it a second later."""
+        while not self._stop.is_set():
+            try:
+                with telemetry.client().pubsub() as channel:
+                    channel.subscribe("farm:wake")
+                    while not self._stop.is_set():
+                        if channel.get_message(ignore_subscribe_messages=True, timeout=1.0):
+                            self._wake.set()
+            except RedisError:
+                self._stop.wait(1.0)

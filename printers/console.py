@@ -1,0 +1,72 @@
+"""What may be typed at a machine's console. Pure: lines in, a refusal or nothing out.
+
+Until there is a full G-code policy this holds the invariants: only dispatch starts prints, temperatures stay within
+the machine's limits, and nothing that outlives the session (EEPROM, firmware, SD files) is touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from slicing.engines.base import Machine
+
+#: M20-M34 and M928 SD card (M23/M24/M32 start prints), M92 M201-M206 M301-M304 M851 calibration, M302 cold extrusion,
+#: M500-M504 EEPROM, M997 firmware, M999 restart, M112 emergency (a command of its own)
+_MARLIN_DENIED = frozenset(
+    [*(f"M{n}" for n in range(20, 35)), *(f"M{n}" for n in range(500, 505))]
+    + "M80 M81 M92 M112 M118 M201 M202 M203 M204 M205 M206 M211 M218 M301 M302 M303 M304 M851 M928 M997 M999".split()
+)
+#: Klipper's own commands that only read, move or heat
+_KLIPPER_ALLOWED = frozenset(
+    "BED_MESH_CALIBRATE BED_MESH_CLEAR BED_MESH_OUTPUT CLEAR_PAUSE GET_POSITION PROBE PROBE_ACCURACY QUERY_ENDSTOPS QUERY_PROBE "
+    "QUAD_GANTRY_LEVEL SET_DISPLAY_TEXT SET_GCODE_OFFSET SET_HEATER_TEMPERATURE SET_PRESSURE_ADVANCE STATUS "
+    "TEMPERATURE_WAIT TURN_OFF_HEATERS Z_TILT_ADJUST".split()
+)
+_WORD = re.compile(r"^(?:N\d+\s*)?([A-Z][A-Z0-9_.]*)", re.ASCII)
+_CODE = re.compile(r"^([GMT])0*(\d+)")
+_HEATING = {"M104": "nozzle", "M109": "nozzle", "M140": "bed", "M190": "bed", "M141": "chamber", "M191": "chamber"}
+_VALUE = re.compile(r"(?:[SR]|TARGET\s*=\s*|MINIMUM\s*=\s*|MAXIMUM\s*=\s*)\s*(-?\d+(?:\.\d+)?)")
+
+
+def refusal(lines: Sequence[str], machine: Machine) -> str | None:
+    """Why these lines may not be sent, as one sentence; None if they may."""
+    if not lines or len(lines) > 50:
+        return "Send between 1 and 50 lines."
+    for line in lines:
+        reason = _line_refusal(line, machine)
+        if reason:
+            return reason
+    return None
+
+
+def _line_refusal(line: str, machine: Machine) -> str | None:
+    if len(line) > 200 or not line.isprintable():
+        return "A line has at most 200 characters and no control characters."
+    code = line.split(";")[0].strip().upper()
+    if not code:
+        return None
+    word = _WORD.match(code)
+    if word is None:
+        return f"{line.strip()!r} is not a G-code line."
+    number = _CODE.fullmatch(word[1]) or _CODE.match(word[1])
+    name = f"{number[1]}{number[2]}" if number else word[1]
+    if name in _MARLIN_DENIED or (number is None and name not in _KLIPPER_ALLOWED):
+        return f"{name} may not be sent from the console."
+    return _too_hot(name, code, machine)
+
+
+def _too_hot(name: str, code: str, machine: Machine) -> str | None:
+    heater = _HEATING.get(name) or ("bed" if "HEATER_BED" in code else "nozzle" if name.startswith("SET_HEATER") else None)
+    if heater is None:
+        return None
+    limit = heater_limit(heater, machine)
+    for value in _VALUE.findall(code):
+        if not 0 <= float(value) <= limit:
+            return f"{float(value):g} C is outside this printer's 0 to {limit:g} C for the {heater}."
+    return None
+
+
+def heater_limit(heater: str, machine: Machine) -> float:
+    """Degrees C. A chamber is never hotter than the bed can be."""
+    return machine.max_bed_temperature if heater in ("bed", "chamber") else machine.max_nozzle_temperature

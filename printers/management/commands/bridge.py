@@ -1,0 +1,23 @@
+"""``manage.py bridge``: talk to printers until told to stop."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from printers.bridge import Bridge
+
+
+class Command(BaseCommand):
+    help = "Holds the printers nobody else holds: reads their states, carries out their commands."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--most", type=int, help="printers this bridge holds at most (FARM_BRIDGE_PRINTERS)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        bridge = Bridge(options["most"])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: bridge.stop())
+        bridge.run()

@@ -1,0 +1,553 @@
+"""Everything that changes a printer's row, its bed, its lease or its commands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, ProtectedError, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from farm.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from farm.events import EVERYONE_GROUP, AccessTouched, PrinterTouched, printer_group, publish
+from farm.models import User
+from printers import access, console, telemetry
+from printers.credentials import seal, unseal
+from printers.drivers import DRIVERS, driver_for
+from printers.drivers.base import (
+    Capability,
+    DriverError,
+    Identity,
+    Missing,
+    PrinterDriver,
+    PrinterState,
+    PrinterStatus,
+    Refused,
+    Unauthorised,
+    Unreachable,
+    Unsupported,
+)
+from printers.drivers.http import allowed_address
+from printers.models import COMMAND_OPEN, BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
+from printers.signals import Occupant, occupants, printer_state_changed, start_ended
+from slicing.models import PrinterProfile
+
+log = structlog.get_logger(__name__)
+
+#: s; a command that was not sent by then is never sent
+COMMAND_TTL = 30
+#: s between the commit of `starting` and the request that starts
+START_TTL = 5
+
+_NEEDS: dict[str, Capability] = {
+    CommandKind.PAUSE: Capability.PAUSE,
+    CommandKind.RESUME: Capability.PAUSE,
+    CommandKind.HOME: Capability.HOME,
+    CommandKind.JOG: Capability.JOG,
+    CommandKind.SET_TEMPERATURE: Capability.SET_TEMPERATURE,
+    CommandKind.GCODE: Capability.GCODE,
+    CommandKind.FIRMWARE_RESTART: Capability.FIRMWARE_RESTART,
+    CommandKind.EMERGENCY_STOP: Capability.EMERGENCY_STOP,
+}
+#: these are meant for one print, and only for that one
+FOR_A_PRINT = (CommandKind.PAUSE, CommandKind.RESUME, CommandKind.CANCEL)
+#: these would ruin a running print
+_NOT_WHILE_PRINTING = (CommandKind.HOME, CommandKind.JOG, CommandKind.GCODE, CommandKind.FIRMWARE_RESTART)
+
+
+# -- printers
+def check_url(url: str) -> str:
+    """The URL as it is stored. Raises Invalid with a sentence when it must not be used."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        raise Invalid("This is not an address like http://192.168.1.20:5000.", field="url") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid("A printer's address starts with http:// or https:// and names a host.", field="url")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise Invalid("A printer's address has no user name, password, query or fragment in it.", field="url")
+    if not is_allowed(parts.hostname, or_unknown=True):
+        raise Invalid(
+            f"{parts.hostname} is not in the networks where printers may be (FARM_PRINTER_NETWORKS).", field="url"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def is_allowed(host: str, or_unknown: bool = False) -> bool:
+    """Whether ``host`` resolves into the configured networks; ``or_unknown``: or does not resolve now (it is checked
+    again at every connection)."""
+    try:
+        return address(host) is not None
+    except Unreachable:
+        return or_unknown
+
+
+def address(host: str) -> str | None:
+    """The IP address to connect to, or None if that host is not allowed. Raises Unreachable if it has none."""
+    return allowed_address(host, settings.FARM_PRINTER_NETWORKS)
+
+
+def default_profile() -> PrinterProfile:
+    profile = PrinterProfile.objects.filter(is_default=True).first()
+    if profile is None:
+        raise Unavailable("There is no default printer profile. Mark one as default.")
+    return profile
+
+
+@transaction.atomic
+def add_printer(
+    *,
+    by: User,
+    name: str,
+    kind: str,
+    url: str,
+    api_key: str = "",
+    profile: PrinterProfile | None = None,
+    bed_clear: bool = False,
+    **fields: Any,
+) -> Printer:
+    """A new printer; its bed is not clear unless ``bed_clear`` says so. Raises Invalid, Conflict (name taken)."""
+    if kind not in DRIVERS:
+        raise Invalid(f"Unknown kind {kind!r}. One of: {', '.join(DRIVERS)}.", field="kind")
+    printer = Printer(
+        name=name, kind=kind, url=check_url(url), sealed_key=seal(api_key), profile=profile or default_profile(), **fields
+    )
+    _save_new(printer)
+    Lease.objects.create(printer=printer)
+    if bed_clear:
+        BedClear.objects.create(printer=printer, n=printer.bed, by=by, reason="said so when adding the printer")
+    publish(AccessTouched(), EVERYONE_GROUP)
+    return printer
+
+
+def _save_new(printer: Printer) -> None:
+    if Printer.objects.filter(name=printer.name).exists():
+        raise Conflict(f"There is a printer called {printer.name} already.", field="name")
+    try:
+        with transaction.atomic():
+            printer.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(f"There is a printer called {printer.name} already.", field="name") from None
+
+
+@transaction.atomic
+def change_printer(printer: Printer, **fields: Any) -> Printer:
+    """Change settings. Another machine or address under the same row may have plastic on its bed."""
+    if "url" in fields:
+        fields["url"] = check_url(fields["url"])
+    if "api_key" in fields:
+        fields["sealed_key"] = seal(fields.pop("api_key"))
+    moved = any(fields.get(key, getattr(printer, key)) != getattr(printer, key) for key in ("url", "kind"))
+    if moved and occupants([printer.pk]):
+        raise Conflict("A print is on this printer: wait for its end before giving it another address.")
+    for key, value in fields.items():
+        setattr(printer, key, value)
+    printer.save(update_fields=list(fields))
+    if moved or "sealed_key" in fields or "enabled" in fields:
+        # the bridge lets go and connects anew with what is true now
+        Lease.objects.filter(printer=printer).update(holder="", expires_at=None)
+        wake_bridges(printer.pk)
+    if moved:
+        Printer.objects.filter(pk=printer.pk).update(marker=None)
+        soil_bed(printer.pk, "another machine")
+    publish(PrinterTouched(printer_id=str(printer.pk)), printer_group(printer.pk))
+    printer_changed_settings(printer.pk)
+    return printer
+
+
+def printer_changed_settings(printer_id: UUID) -> None:
+    """Those who wait for a printer may get this one now."""
+    snapshot = telemetry.read([printer_id]).get(printer_id)
+    if snapshot:
+        transaction.on_commit(
+            lambda: printer_state_changed.send(sender=Printer, printer_id=printer_id, state=snapshot.state)
+        )
+
+
+@transaction.atomic
+def remove_printer(printer: Printer) -> None:
+    """Raises Conflict while the farm prints on it. Its history stays."""
+    if occupants([printer.pk]):
+        raise Conflict("A print is on this printer. Cancel it or wait for its end before you remove the printer.")
+    printer_id = printer.pk
+    try:
+        printer.delete()
+    except ProtectedError as error:
+        raise Conflict(
+            "Jobs in the queue ask for this printer. Cancel them, or switch the printer off instead."
+        ) from error
+    transaction.on_commit(lambda: telemetry.forget(printer_id))
+    publish(AccessTouched(), EVERYONE_GROUP)
+
+
+
+def open_driver(printer: Printer) -> PrinterDriver:
+    """A driver with this printer's address and key. Close it after use."""
+    return driver_for(printer.kind, printer.url, unseal(printer.sealed_key), check_address=address)
+
+
+def try_connection(printer: Printer) -> Identity:
+    """Can we reach it, is the key right, what is it. Raises Unavailable or Invalid with what to do."""
+    driver = open_driver(printer)
+    try:
+        return driver.identify()
+    except Unreachable as error:
+        raise Unavailable(
+            f"{printer.name} does not answer at {printer.url}: {error.message} Is it switched on, is the address right?",
+            code="unreachable",
+        ) from error
+    except Unauthorised as error:
+        raise Invalid(
+            f"{printer.name} does not accept the API key: {error.message} Copy the key again from its own settings.",
+            code="wrong_key",
+        ) from error
+    except DriverError as error:
+        raise Unavailable(
+            f"What answers at {printer.url} does not look like {printer.get_kind_display()}: {error.message}",
+            code="not_understood",
+        ) from error
+    finally:
+        driver.close()
+
+
+def asking(printer: Printer, what: Any) -> Any:
+    """``what(driver)``, one exchange with the printer inline, its faults as answers for people."""
+    driver = open_driver(printer)
+    try:
+        return what(driver)
+    except Missing as error:
+        raise NotFound(error.message) from error
+    except Unsupported as error:
+        raise Invalid(f"{printer.name} cannot do that: {error.message}", code="unsupported") from error
+    except Refused as error:
+        raise Conflict(f"{printer.name} refused: {error.message}", code="refused") from error
+    except DriverError as error:
+        raise Unavailable(f"{printer.name} did not answer as it should: {error.message}", code="printer") from error
+    finally:
+        driver.close()
+
+
+# -- the bed
+def bed_is_clear(printer: Printer) -> bool:
+    """A clear for the present bed exists and no print has used it."""
+    return BedClear.objects.filter(printer=printer, n=printer.bed, print__isnull=True).exists()
+
+
+def clear_beds(printer_ids: Any) -> dict[UUID, BedClear]:
+    """The unused clear of each printer's present bed, in one query."""
+    clears = BedClear.objects.filter(printer__in=printer_ids, n=F("printer__bed"), print__isnull=True)
+    return {clear.printer_id: clear for clear in clears}
+
+
+@transaction.atomic
+def clear_bed(printer: Printer, n: int, by: User) -> None:
+    """Somebody looked: bed ``n`` is empty. Twice is harmless; raises Conflict when ``n`` is not the present bed or
+    the printer is not idle."""
+    printer.refresh_from_db(fields=["bed"])
+    if n != printer.bed:
+        raise Conflict("The bed has changed since you looked. Look again.", code="bed_changed", bed=printer.bed)
+    if BedClear.objects.filter(printer=printer, n=n).exists():
+        return
+    snapshot = telemetry.read([printer.pk]).get(printer.pk)
+    if occupants([printer.pk]) or snapshot is None or not snapshot.idle:
+        raise Conflict("The printer is not idle: its bed can be cleared when it is.", code="not_idle")
+    try:
+        with transaction.atomic():
+            BedClear.objects.create(printer=printer, n=n, by=by)
+    except IntegrityError:
+        return  # somebody said the same at the same moment
+    # the bed may have been soiled between our look and this commit: then this clear is for the old bed, and useless
+    log.info("bed_cleared", printer=printer.name, bed=n, by=by.username)
+    publish(PrinterTouched(printer_id=str(printer.pk)), printer_group(printer.pk))
+    transaction.on_commit(
+        lambda: printer_state_changed.send(sender=Printer, printer_id=printer.pk, state=snapshot.state)
+    )
+
+
+def soil_bed(printer_id: UUID, why: str) -> None:
+    """There may be plastic on the bed: whatever was said of it before no longer counts."""
+    Printer.objects.filter(pk=printer_id).update(bed=F("bed") + 1)
+    log.info("bed_not_clear", printer=str(printer_id), why=why)
+    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+
+
+def use_bed(printer_id: UUID, n: int) -> bool:
+    """Take bed ``n`` for a start: False when it is no longer the present one."""
+    taken = Printer.objects.filter(pk=printer_id, bed=n).update(bed=F("bed") + 1)
+    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+    return bool(taken)
+
+
+@transaction.atomic
+def give_bed_back(printer_id: UUID, n: int, why: str) -> None:
+    """Bed ``n`` was taken and provably nothing was printed on it: the bed after it is clear, unless the bed was
+    soiled since."""
+    printer = Printer.objects.filter(pk=printer_id).first()
+    if printer is None or printer.bed not in (n, n + 1):
+        return
+    if printer.bed == n:  # taken by a claim, but never used for a start
+        use_bed(printer_id, n)
+    BedClear.objects.get_or_create(printer=printer, n=n + 1, defaults={"by": None, "reason": why})
+    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+
+
+# -- what a printer says (called by the bridge that holds the lease)
+def note_state(printer_id: UUID, fence: int, state: PrinterState, before: PrinterState | None) -> None:
+    """A change that matters: keep the bed honest and tell those above. Ignored from a bridge without the lease."""
+    if not Lease.objects.filter(printer_id=printer_id, fence=fence).exists():
+        return
+    foreign = _foreign_print(state, before, occupants([printer_id]).get(printer_id))
+    if foreign:
+        soil_bed(printer_id, foreign)
+    printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
+
+
+def _foreign_print(state: PrinterState, before: PrinterState | None, occupant: Occupant | None) -> str | None:
+    """Why this change means that somebody else's print is or was on the bed. Pure."""
+    ours = occupant.remote_path if occupant else ""
+    job, ended = state.job, state.ended
+    if state.working and job and job.file != ours:
+        seen = before is not None and before.working and before.job is not None and before.job.file == job.file
+        return None if seen else "a print was started at the machine"
+    if ended and before is not None and ended != before.ended and ended.file != ours:
+        known = before.working and before.job is not None and before.job.file == ended.file
+        return None if known else "a print ended that the farm did not start"
+    return None
+
+
+def note_marker(printer_id: UUID, fence: int, record: dict[str, Any] | None, printed: bool) -> None:
+    """The printer's own record, read on connecting (``printed``: since the last one) or while it was watched."""
+    lease = Lease.objects.filter(printer_id=printer_id, fence=fence)
+    if not lease.exists():
+        return
+    if printed:
+        soil_bed(printer_id, "something may have been printed while nobody listened")
+    Printer.objects.filter(pk=printer_id).update(marker={"record": record})
+
+
+# -- leases (called by bridges; every time is the database's)
+LEASE_TTL = timedelta(seconds=12)
+
+
+def take_leases(holder: str, most: int) -> list[tuple[Printer, int]]:
+    """Printers nobody holds: (printer, fence), at most ``most``."""
+    free = Q(lease__expires_at=None) | Q(lease__expires_at__lt=Now())
+    taken = []
+    for printer in Printer.objects.filter(free, enabled=True).select_related("profile")[: max(0, most)]:
+        mine = Lease.objects.filter(Q(expires_at=None) | Q(expires_at__lt=Now()), printer=printer).update(
+            holder=holder, fence=F("fence") + 1, expires_at=Now() + LEASE_TTL
+        )
+        if mine:
+            taken.append((printer, Lease.objects.get(printer=printer).fence))
+    return taken
+
+
+def renew_leases(holder: str) -> dict[UUID, int]:
+    """Renew all of a bridge's leases in one UPDATE; what it holds now, {printer id: fence}."""
+    held = Lease.objects.filter(holder=holder, expires_at__gt=Now(), printer__enabled=True)
+    held.update(expires_at=Now() + LEASE_TTL)
+    return dict(held.values_list("printer_id", "fence"))
+
+
+def drop_leases(holder: str, printer_ids: list[UUID] | None = None) -> None:
+    """Give back; others may take them at once."""
+    mine = Lease.objects.filter(holder=holder)
+    if printer_ids is not None:
+        mine = mine.filter(printer__in=printer_ids)
+    mine.update(holder="", expires_at=None)
+
+
+# -- commands
+def request_command(
+    printer: Printer, kind: str, args: dict[str, Any], *, by: User | None, print_id: UUID | None = None
+) -> Command:
+    """A person commands. Raises Invalid (arguments, capability), Conflict (not the live print, not now)."""
+    if kind not in CommandKind.values or kind == CommandKind.START:
+        raise Invalid(f"Unknown command {kind!r}.", field="command")
+    needed = _NEEDS.get(kind)
+    if needed and needed not in DRIVERS[printer.kind].capabilities:
+        raise Invalid(f"{printer.name} cannot do that.", code="unsupported")
+    _check_print(printer, kind, print_id)
+    args = check_args(kind, args, printer)
+    if kind in _NOT_WHILE_PRINTING:
+        _check_not_printing(printer, kind)
+    if kind == CommandKind.EMERGENCY_STOP:
+        return _emergency_stop(printer, by)
+    return _queue(printer, kind, args, by=by, print_id=print_id, ttl=COMMAND_TTL)
+
+
+def _check_print(printer: Printer, kind: str, print_id: UUID | None) -> None:
+    if kind not in FOR_A_PRINT:
+        return
+    if print_id is None:
+        raise Invalid("Say which print is meant: its id, as in the printer's state.", field="print")
+    live = occupants([printer.pk]).get(printer.pk)
+    if live is None or live.print_id != print_id:
+        raise Conflict("That print is no longer on this printer. Look again.", code="not_live")
+
+
+def _check_not_printing(printer: Printer, kind: str) -> None:
+    snapshot = telemetry.read([printer.pk]).get(printer.pk)
+    state = snapshot.state if snapshot and not snapshot.stale else None
+    if state is None:
+        raise Conflict(f"{printer.name} has not been heard from: it cannot be commanded now.", code="stale")
+    busy = state.status in (PrinterStatus.PRINTING, PrinterStatus.BUSY)
+    paused = state.status == PrinterStatus.PAUSED and kind != CommandKind.JOG
+    if busy or paused or (occupants([printer.pk]) and kind != CommandKind.JOG):
+        raise Conflict(f"{printer.name} is printing: that would ruin the print.", code="printing")
+
+
+def check_args(kind: str, args: dict[str, Any], printer: Printer) -> dict[str, Any]:
+    """The arguments a command needs, checked against the machine. Raises Invalid."""
+    machine = printer.profile.machine
+    if kind == CommandKind.HOME:
+        axes = args.get("axes", ["x", "y", "z"])
+        if not isinstance(axes, list) or not axes or not set(axes) <= {"x", "y", "z"}:
+            raise Invalid("axes: a list of x, y and z.", field="axes")
+        return {"axes": axes}
+    if kind == CommandKind.JOG:
+        moves = {axis: _number(args, axis, -500, 500) for axis in ("x", "y", "z") if axis in args}
+        if not any(moves.values()):
+            raise Invalid("Say how far to move x, y or z, in mm.", field="x")
+        return {"moves": moves, "speed": _number(args, "speed", 1, 300, default=50)}
+    if kind == CommandKind.SET_TEMPERATURE:
+        heater = args.get("heater")
+        if not isinstance(heater, str) or heater not in ("bed", "chamber", *(f"tool{n}" for n in range(10))):
+            raise Invalid("heater: bed, chamber, tool0, tool1 ...", field="heater")
+        return {"heater": heater, "target": _number(args, "target", 0, console.heater_limit(heater, machine))}
+    if kind == CommandKind.GCODE:
+        lines = args.get("lines")
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise Invalid("lines: a list of G-code lines.", field="lines")
+        reason = console.refusal(lines, machine)
+        if reason:
+            raise Invalid(reason, field="lines")
+        return {"lines": lines}
+    return {}
+
+
+def _number(args: dict[str, Any], name: str, low: float, high: float, default: float | None = None) -> float:
+    value = args.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Invalid(f"{name} must be a number between {low:g} and {high:g}.", field=name)
+    return float(value)
+
+
+def _queue(
+    printer: Printer, kind: str, args: dict[str, Any], *, by: User | None, print_id: UUID | None, ttl: float
+) -> Command:
+    now = database_now()
+    command = Command.objects.create(
+        printer=printer,
+        kind=kind,
+        args=args,
+        by=by,
+        print_id=print_id,
+        created_at=now,
+        expires_at=now + timedelta(seconds=ttl),
+    )
+    log.info("command", kind=kind, printer=printer.name, command=str(command.pk), by=by.username if by else None)
+    wake_bridges(printer.pk)
+    return command
+
+
+def queue_start(printer: Printer, print_id: UUID, remote_path: str) -> Command:
+    """The one start of a print, made by dispatch in the transaction that commits `starting`."""
+    return _queue(
+        printer, CommandKind.START, {"path": remote_path}, by=None, print_id=print_id, ttl=START_TTL
+    )
+
+
+def database_now() -> Any:
+    """The one clock for leases, expiry and ages: the database's."""
+    return Lease.objects.annotate(now=Now()).values_list("now", flat=True).first() or timezone.now()
+
+
+def _emergency_stop(printer: Printer, by: User | None) -> Command:
+    """At once and inline: it must not wait behind anything. Whatever was said of the bed no longer counts."""
+    soil_bed(printer.pk, "emergency stop")
+    command = _queue(printer, CommandKind.EMERGENCY_STOP, {}, by=by, print_id=None, ttl=COMMAND_TTL)
+    Command.objects.filter(pk=command.pk).update(status=CommandStatus.SENT)
+    driver = open_driver(printer)
+    try:
+        driver.emergency_stop()
+        end_command(command.pk, CommandStatus.DONE, "The printer took the emergency stop.")
+    except DriverError as error:
+        status = CommandStatus.FAILED if isinstance(error, Unreachable) else CommandStatus.UNCLEAR
+        end_command(command.pk, status, f"{error.message} Go to the machine and switch it off.")
+    finally:
+        driver.close()
+    command.refresh_from_db()
+    return command
+
+
+def wake_bridges(printer_id: UUID) -> None:
+    """Tell the bridges that something is queued, after commit. They look every second anyway."""
+
+    def wake() -> None:
+        try:
+            telemetry.client().publish("farm:wake", str(printer_id))
+        except Exception as error:  # noqa: BLE001 - any fault of Redis: the next tick finds the command
+            log.warning("bridges_not_woken", error=str(error))
+
+    transaction.on_commit(wake)
+
+
+def claim_command(command_id: UUID, holder: str, fence: int) -> float | None:
+    """Commit that this command is being sent by this bridge. The seconds left in which it may be sent, or None when it
+    must not be: too old, taken, or the lease is no longer ours. One UPDATE decides."""
+    ours = Lease.objects.filter(holder=holder, fence=fence, expires_at__gt=Now()).values("printer")
+    claimed = Command.objects.filter(
+        pk=command_id, status=CommandStatus.QUEUED, expires_at__gt=Now(), printer__in=ours
+    ).update(status=CommandStatus.SENT, fence=fence)
+    if not claimed:
+        return None
+    command = Command.objects.annotate(now=Now()).get(pk=command_id)
+    return float((command.expires_at - command.now).total_seconds())
+
+
+def end_command(command_id: UUID, status: str, message: str = "") -> bool:
+    """The outcome of a command, once. False when it had one already."""
+    ended = Command.objects.filter(pk=command_id, status__in=COMMAND_OPEN).update(
+        status=status, message=message[:500], ended_at=Now()
+    )
+    if not ended:
+        return False
+    command = Command.objects.get(pk=command_id)
+    log.info("command_ended", kind=command.kind, command=str(command_id), status=status, message=message)
+    if command.kind == CommandKind.START:
+        start_ended.send(sender=Command, command=command)
+    return True
+
+
+def expire_commands() -> None:
+    """What nobody sent in time is never sent; what was sent and never answered for a minute is unclear."""
+    for command in Command.objects.filter(status=CommandStatus.QUEUED, expires_at__lt=Now()):
+        _expire(command)
+    for pk in Command.objects.filter(
+        status=CommandStatus.SENT, expires_at__lt=Now() - timedelta(seconds=60)
+    ).values_list("pk", flat=True):
+        end_command(pk, CommandStatus.UNCLEAR, "It was sent, and nobody knows what became of it.")
+
+
+def _expire(command: Command) -> None:
+    expired = Command.objects.filter(pk=command.pk, status=CommandStatus.QUEUED, expires_at__lt=Now()).update(
+        status=CommandStatus.EXPIRED, message="Not sent in time: nothing listens to this printer now.", ended_at=Now()
+    )
+    if expired and command.kind == CommandKind.START:
+        command.refresh_from_db()
+        start_ended.send(sender=Command, command=command)
+
+
+def require_submit(user: User, printer: Printer) -> None:
+    """Raises Forbidden unless this person may print there."""
+    if access.role_on(user, printer) < Role.SUBMIT:
+        raise Forbidden(f"You may not print on {printer.name}. Ask the people who run the lab.")

@@ -1,0 +1,56 @@
+"""Run a program on a stranger's file: in a child process with limits on memory, CPU and time.
+
+A parser that crashes, grows or loops takes only its child with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from django.conf import settings
+
+from farm.errors import Invalid
+
+#: bytes of address space, s of CPU, s of wall clock
+MEMORY, CPU_S, WALL_S = 3 * 2**30, 20, 20
+
+#: sets its own limits before anything of ours is imported: a preexec_fn is unsafe in a threaded server
+_LIMITED = (
+    "import resource, runpy, sys;"
+    "memory, cpu = int(sys.argv[1]), int(sys.argv[2]);"
+    "resource.setrlimit(resource.RLIMIT_AS, (memory, memory));"
+    "resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1));"
+    "resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+    "sys.argv = sys.argv[3:];"
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
+
+def facts_of(module: str, *args: str) -> dict[str, Any]:
+    """Run ``python -m module args``, which prints one line of JSON. Raises Invalid with its ``error``, or a sentence
+    when it broke a limit."""
+    command = [sys.executable, "-c", _LIMITED, str(MEMORY), str(CPU_S), module, *args]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=WALL_S,
+            check=False,
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
+        )
+    except subprocess.TimeoutExpired:
+        raise Invalid("Reading this file takes too long. Export it with a coarser resolution.", code="too_slow") from None
+    try:
+        facts: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise Invalid(
+            "This file could not be read: it needs more memory or time than one upload may use.", code="unreadable"
+        ) from None
+    if "error" in facts:
+        raise Invalid(facts["error"], code="unreadable")
+    return facts
