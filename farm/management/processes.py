@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -38,15 +39,18 @@ class GaveUp(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Something to run. ``needed_by_all``: Redis and simulated printers keep nothing; they are killed after the others
-    have stopped."""
+    """Something to run.
+
+    ``backstage``: Redis and simulated printers. What they say is only shown when they die; they keep nothing, so they
+    are killed, after the others have stopped.
+    """
 
     name: str
     command: Sequence[str]
     stdin: bytes | None = None
     #: file descriptors it inherits
     files: Sequence[int] = ()
-    needed_by_all: bool = False
+    backstage: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -138,6 +142,7 @@ class Child:
         self.program = program
         self.running: Running | None = None
         self.start_at = 0.0
+        self.last_words: deque[str] = deque(maxlen=30)
         self._quick_deaths = 0
 
     def note_death(self, lived: float, code: int) -> str:
@@ -190,7 +195,7 @@ class Supervisor:
         """And start it again whenever it ends."""
         child = Child(program)
         self.children.append(child)
-        child.running = self._launch(program, lambda line: self.show(program.name, line))
+        self._start(child)
 
     def run(self, program: Program, hear: Callable[[str], None] | None = None, seconds: float = 600) -> None:
         """To its end. Without ``hear``, what it says is shown only if it fails. Raises GaveUp when it fails or takes
@@ -220,10 +225,10 @@ class Supervisor:
             self._turn(60)
 
     def stop(self) -> None:
-        """All at once, those needed by all last. Who is too slow is killed; so is everyone after another Ctrl-C."""
+        """All at once, those backstage last. Who is too slow is killed; so is everyone after another Ctrl-C."""
         wishes = max(self._wishes_to_stop, 1)
         living = [child for child in self.children if child.running]
-        asked = [child.running for child in living if child.running and not child.program.needed_by_all]
+        asked = [child.running for child in living if child.running and not child.program.backstage]
         for running in asked:
             running.ask_to_stop()
         deadline = time.monotonic() + PATIENCE
@@ -231,7 +236,7 @@ class Supervisor:
             if time.monotonic() > deadline or self._wishes_to_stop > wishes:
                 break
             self._read(0.1)
-        for child in sorted(living, key=lambda child: child.program.needed_by_all):
+        for child in sorted(living, key=lambda child: child.program.backstage):
             if child.running:
                 self._bury(child.running)
         self.children.clear()
@@ -240,16 +245,26 @@ class Supervisor:
         """One turn of the wheel: read, bury the dead, start again those whose time has come."""
         if self._wishes_to_stop:
             raise Stopped
-        now = time.monotonic()
         for child in self.children:
-            if child.running is None and now >= child.start_at:
-                child.running = self._launch(child.program, lambda line, c=child: self.show(c.program.name, line))
+            if child.running is None and time.monotonic() >= child.start_at:
+                self._start(child)
             elif child.running is not None and child.running.has_ended():
-                dead, child.running = child.running, None
-                code = self._bury(dead)
-                self.show(child.program.name, child.note_death(now - dead.started_at, code))
+                self._note_death(child, child.running)
         starts = [child.start_at for child in self.children if child.running is None]
-        self._read(min([seconds, *(max(0.0, start - now) for start in starts)]))
+        self._read(min([seconds, *(max(0.0, start - time.monotonic()) for start in starts)]))
+
+    def _start(self, child: Child) -> None:
+        name = child.program.name
+        child.last_words.clear()
+        hear = child.last_words.append if child.program.backstage else lambda line: self.show(name, line)
+        child.running = self._launch(child.program, hear)
+
+    def _note_death(self, child: Child, dead: Running) -> None:
+        child.running = None
+        code = self._bury(dead)
+        for line in child.last_words:
+            self.show(child.program.name, line)
+        self.show(child.program.name, child.note_death(time.monotonic() - dead.started_at, code))
 
     def _launch(self, program: Program, hear: Callable[[str], None]) -> Running:
         running = Running(program, hear)

@@ -49,7 +49,7 @@ class RedisServer:
             "maxmemory-policy noeviction",
             "loglevel warning",
         ]
-        return Program(name="redis", command=[find_redis(), "-"], stdin="\n".join(lines).encode(), needed_by_all=True)
+        return Program(name="redis", command=[find_redis(), "-"], stdin="\n".join(lines).encode(), backstage=True)
 
     def answers(self) -> bool:
         try:

@@ -14,7 +14,7 @@ StartFarm = Callable[..., RunningFarm]
 
 @pytest.fixture
 def start_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartFarm]:
-    """``start_farm(*options, environment={...})``: a farm that is stopped after the test and must leave nothing behind."""
+    """``start_farm(*options, environment={...})``: a farm for one test; it must leave nothing behind."""
     with ExitStack() as after:
 
         def start(*options: str, environment: dict[str, str | None] | None = None) -> RunningFarm:

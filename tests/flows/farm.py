@@ -111,9 +111,7 @@ class RunningFarm:
 
     def processes(self) -> list[psutil.Process]:
         """Every living process that works on this farm's data, however it was started."""
-        return [
-            process for process in psutil.process_iter() if environ(process).get("FARM_DATA_DIR") == str(self.folder)
-        ]
+        return [process for process in psutil.process_iter() if works_in(self.folder, process)]
 
     def stop(self, how: signal.Signals = signal.SIGINT, seconds: float = 30) -> int:
         """As Ctrl-C does; its exit code. Fails if a process is left behind. Harmless when it has ended already."""
@@ -162,8 +160,11 @@ def command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def environ(process: psutil.Process) -> dict[str, str]:
+def works_in(folder: Path, process: psutil.Process) -> bool:
+    """By its environment or, as Redis writes over that, by its current folder."""
     try:
-        return process.environ() if process.status() != psutil.STATUS_ZOMBIE else {}
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.environ().get("FARM_DATA_DIR") == str(folder) or Path(process.cwd()).is_relative_to(folder)
     except (psutil.Error, OSError):
-        return {}
+        return False

@@ -5,7 +5,7 @@
     redis      none if REDIS_URL is given
     web        Daphne: pages, API, sockets. We hold its listening socket: nobody is turned away while it restarts
     slice      Celery, one process per core: the only ones that import numpy
-    transfer   Celery, threads: sends files, keeps house; carries beat
+    transfer   Celery, threads: sends files, keeps house; carries the clock (beat)
     bridge     talks to the printers
 """
 
@@ -162,15 +162,16 @@ def programs(listener: socket.socket) -> list[Program]:
             "web", "-m", "daphne", "-v", "0", "--no-server-name", "--fd", str(fd), "farm.asgi:application", files=[fd]
         ),
         worker("slice", "--pool", "prefork", "--concurrency", str(cores), environment=one_thread),
-        worker("transfer", "--pool", "threads", "--concurrency", str(TRANSFERS), "--beat"),
+        worker("transfer", "--pool", "threads", "--concurrency", str(TRANSFERS), "--clock"),
         manage("bridge"),
     ]
 
 
 def worker(queue: str, *options: str, environment: dict[str, str] | None = None) -> Program:
-    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    command = ("-m", "celery", "--quiet", "-A", "farm", "worker", "-Q", queue, "-n", f"{queue}@%h", *quiet, *options)
-    return python(queue, *command, environment=environment)
+    calm = ("-W", "ignore:You're running the worker with superuser privileges")
+    alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    celery = ("-m", "celery", "--quiet", "-A", "farm", "worker", "-Q", queue, "-n", f"{queue}@%h")
+    return python(queue, *calm, *celery, *alone, *options, environment=environment)
 
 
 def manage(command: str, *options: str) -> Program:
@@ -181,7 +182,7 @@ def python(
     name: str,
     *arguments: str,
     files: list[int] | None = None,
-    needed_by_all: bool = False,
+    backstage: bool = False,
     environment: dict[str, str] | None = None,
 ) -> Program:
     path = os.pathsep.join(filter(None, [str(BASE), os.environ.get("PYTHONPATH")]))
@@ -189,7 +190,7 @@ def python(
         name=name,
         command=[sys.executable, *arguments],
         files=files or [],
-        needed_by_all=needed_by_all,
+        backstage=backstage,
         environment={"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
 
@@ -200,7 +201,7 @@ def start_demo(supervisor: Supervisor, url: str) -> None:
     for name, kind, speed in SIMULATORS:
         port, key = free_port(), secrets.token_hex(16)
         options = ("--port", str(port), "--api-key", key, "--speed", str(speed), "--name", name)
-        supervisor.start(python(name.lower(), "-m", f"printers.simulators.{kind}", *options, needed_by_all=True))
+        supervisor.start(python(name.lower(), "-m", f"printers.simulators.{kind}", *options, backstage=True))
         printers.append({"name": name, "kind": kind, "url": f"http://127.0.0.1:{port}", "api_key": key})
     demo = manage("demo", "--url", url)
     supervisor.run(
@@ -235,7 +236,8 @@ class Answers:
 
 
 def show(name: str, line: str) -> None:
-    say(f"\x1b[2m{name:>8} |\x1b[0m {line}" if sys.stdout.isatty() else f"{name:>8} | {line}")
+    if line:
+        say(f"\x1b[2m{name:>8} |\x1b[0m {line}" if sys.stdout.isatty() else f"{name:>8} | {line}")
 
 
 def say(line: str, to: Any = None) -> None:
