@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import logging
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -208,6 +209,8 @@ class Server:
     ) -> None:
         self.answer, self.serve_socket, self.socket_path = answer, serve_socket, socket_path
         self.port = 0
+        #: the answer to a handshake that is not welcome
+        self.refuse_socket: Callable[[Request], Response | None] = lambda request: None
         self.sockets: set[WebSocket] = set()
         #: seconds before the body of an upload is read, so that the sender's buffers fill up
         self.upload_delay = 0.0
@@ -305,13 +308,20 @@ class Server:
         if request.path != CONTROL_PATH:
             await self.thaw()
         if request.headers.get("upgrade", "").lower() == "websocket" and request.path == self.socket_path:
-            await self._serve_websocket(request, reader, writer)
+            refused = self.refuse_socket(request)
+            if refused is None:
+                await self._serve_websocket(request, reader, writer)
+            else:
+                writer.write(_head(refused) + refused.body)
             return False
         try:
             response = await self.answer(request)
         except NoAnswer:
             await reader.read()  # until the client gives up
             return False
+        except Exception:
+            logging.getLogger(__name__).exception("%s %s", request.method, request.path)
+            response = Response.of({"error": "The simulator failed"}, 500)
         if request.path != CONTROL_PATH:
             await self.thaw()
         writer.write(_head(response) + (b"" if request.method == "HEAD" else response.body))

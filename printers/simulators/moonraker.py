@@ -1,0 +1,660 @@
+"""A Moonraker that prints on a machine made of arithmetic: ``python -m printers.simulators.moonraker``.
+
+REST and JSON-RPC over WebSocket speak as Moonraker 0.11.0 does, on the same :class:`Klippy` that stands in for Klipper
+behind the real one, down to its odd answers: a shutdown is 400 with the message ``Unknown``, job control says ok
+whatever happens, a handshake with a wrong key succeeds, and pause waits behind a heat-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from printers.simulators.control import Fault, Simulator, main, same_secret
+from printers.simulators.klippy import BEAT_SECONDS, GONE, Klippy, KlippyError, Session
+from printers.simulators.machine import Machine
+from printers.simulators.moonraker_store import Files, History, Job
+from printers.simulators.web import NoAnswer, Part, Request, Response, WebSocket, multipart
+
+VERSION = "0.11.0"
+USER = "_API_KEY_USER_"
+_ONESHOT_SECONDS = 5.0
+_PING_SECONDS = 10.0
+#: Asked of Klippy, so unknown (404) until Klippy was there for the first time
+_FROM_KLIPPY = ("/printer/info", "/printer/objects", "/printer/gcode", "/printer/emergency_stop", "/printer/query")
+#: A reason that fits into a status line; what does not is shown as "Unknown" by REST
+_REASON = re.compile(r"^[^<\n\r]*$")
+
+Params = dict[str, Any]
+
+
+class ApiError(Exception):
+    """``phrase`` hides the text behind the status' own words, as uploads, deletes and downloads do."""
+
+    def __init__(self, status: int, text: str, *, phrase: bool = False) -> None:
+        super().__init__(text)
+        self.status, self.text, self.phrase = status, text, phrase
+
+    def response(self) -> Response:
+        words = HTTPStatus(self.status).phrase
+        shown = self.text if _REASON.match(self.text) else "Unknown"
+        reason = f"HTTP {self.status}: {words} ({self.text})" if self.phrase else f"HTTP {self.status}: {self.text}"
+        traceback = f"Traceback (most recent call last):\n\ntornado.web.HTTPError: {reason}\n"
+        error = {"code": self.status, "message": words if self.phrase else shown, "traceback": traceback}
+        return Response.of({"error": error}, self.status)
+
+    @property
+    def rpc(self) -> dict[str, Any]:
+        codes = {404: -32601, 401: -32602}
+        return {"code": codes.get(self.status, self.status), "message": self.text}
+
+
+@dataclass(eq=False)
+class Client:
+    """One WebSocket."""
+
+    socket: WebSocket
+    authorised: bool
+    name: dict[str, Any] | None = None
+    session: Session | None = None
+    number: int = field(default_factory=lambda: secrets.randbits(47))
+
+    def notify(self, method: str, *params: Any) -> None:
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        self.socket.send({**message, "params": list(params)} if params else message)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a method is asked, by either door. ``client`` is None for REST."""
+
+    params: Params
+    client: Client | None = None
+
+    def need(self, name: str) -> Any:
+        if name not in self.params:
+            raise ApiError(400, f"No data for argument: {name}")
+        return self.params[name]
+
+    def number(self, name: str, default: int) -> int:
+        return int(self.params.get(name, default))
+
+
+Method = Callable[[Call], Awaitable[Any]]
+
+
+class Moonraker(Simulator):
+    socket_path = "/websocket"
+
+    def __init__(self, *, api_key: str, data_dir: Path, speed: float = 1.0, name: str = "Moonraker") -> None:
+        self.klippy = Klippy(data_dir / "gcodes")
+        super().__init__(api_key=api_key, data_dir=data_dir, speed=speed, name=name)
+        self.web.refuse_socket = self._refuse_foreign_page
+        self.files = Files(data_dir / "gcodes")
+        self.clients: list[Client] = []
+        self.history = History(data_dir, self.files, self._tell_history)
+        self.oneshots: dict[str, float] = {}
+        self._by_path, self._by_name = self._methods()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.klippy_state = "disconnected"
+        self.klippy_was_there = False
+        self._session: Session | None = None
+        self._next_statistics = 0.0
+        self._next_ping = 0.0
+
+    @property
+    def machine(self) -> Machine:
+        return self.klippy.machine
+
+    # -- life
+    def power_on(self) -> None:
+        self._forget()
+        self.history.forget_state()
+        self.klippy.watch = self._notice_klippy
+        self.klippy.boot()
+
+    async def stop(self) -> None:
+        self.klippy.stop()
+        await super().stop()
+
+    def advance(self, seconds: float) -> None:
+        self.klippy.speed = self.speed
+        self.klippy.advance(seconds)
+        now = time.monotonic()
+        if now >= self._next_statistics:
+            self._next_statistics = now + 1.0
+            self._broadcast("notify_proc_stat_update", self._statistics())
+        if now >= self._next_ping:
+            self._next_ping = now + _PING_SECONDS
+            for client in self.clients:
+                client.socket.ping()
+
+    def fail_print(self, message: str) -> None:
+        self.klippy.fail_print(message)
+
+    def start_locally(self, file: str) -> None:
+        """From the printer's own screen."""
+        self.starts[file] += 1
+        self.machine.run([_print_command(file)])
+
+    def faults(self) -> dict[str, Fault]:
+        """And: ``shutdown`` (message) by the micro-controller, ``klippy_crash`` (seconds 1), ``restart`` of Moonraker
+        alone (seconds 1), during which Klippy prints on."""
+        return {
+            **super().faults(),
+            "shutdown": lambda details: self.klippy.shutdown(details.get("message", "MCU 'mcu' shutdown: Simulated")),
+            "klippy_crash": lambda details: self.spawn(self._crash_klippy(float(details.get("seconds", 1)))),
+            "restart": lambda details: self.spawn(self._restart(float(details.get("seconds", 1)))),
+        }
+
+    async def _crash_klippy(self, seconds: float) -> None:
+        self.klippy.crash()
+        await asyncio.sleep(seconds)
+        self.klippy.boot()
+
+    async def _restart(self, seconds: float) -> None:
+        await asyncio.sleep(BEAT_SECONDS / 5)  # let the answer to whoever ordered this get out
+        self.history.finish("server_exit")
+        self.klippy.watch = lambda online: None
+        if self._session is not None:
+            self._session.close()
+        self.web.vanish()
+        await asyncio.sleep(seconds)
+        self._forget()
+        self.history.forget_state()
+        self.klippy.watch = self._notice_klippy
+        if self.klippy.online:
+            self._klippy_changed(True)
+        await self.web.listen()
+
+    # -- Klippy
+    def _notice_klippy(self, online: bool) -> None:
+        # later: what Klippy said last comes before that it went
+        asyncio.get_running_loop().call_soon(self._klippy_changed, online)
+
+    def _klippy_changed(self, online: bool) -> None:
+        if online:
+            self.klippy_was_there, self.klippy_state = True, "startup"
+            self._session = Session(self.klippy, self._hear_klippy, lambda: None)
+            self.spawn(self._meet_klippy(self._session))
+        else:
+            self._session, self.klippy_state = None, "disconnected"
+            for client in self.clients:
+                client.session = None  # whoever wants updates must subscribe again
+            self._broadcast("notify_klippy_disconnected")
+            self.history.lose_klippy()
+
+    async def _meet_klippy(self, session: Session) -> None:
+        """Ask until it is ready, then listen. An error after a restart is shown but not announced."""
+        await session.call("gcode/subscribe_output", {"response_template": {"method": "output"}})
+        while self.klippy.state == "startup" and self._session is session:
+            await asyncio.sleep(BEAT_SECONDS)
+        if self._session is not session:
+            return
+        self.klippy_state = self.klippy.state
+        try:
+            answer = await session.call("objects/subscribe", {"objects": {"webhooks": None, "print_stats": None}})
+        except KlippyError:
+            return
+        if self.klippy_state == "ready":
+            self.history.begin_watching(answer["status"]["print_stats"])
+            self._broadcast("notify_klippy_ready")
+
+    def _hear_klippy(self, message: dict[str, Any]) -> None:
+        # later: clients get the values of this beat first, then what Moonraker makes of them
+        asyncio.get_running_loop().call_soon(self._understand_klippy, message)
+
+    def _understand_klippy(self, message: dict[str, Any]) -> None:
+        params = message["params"]
+        if "response" in params:
+            self._broadcast("notify_gcode_response", params["response"])
+            return
+        state = params["status"].get("webhooks", {}).get("state")
+        if state == "shutdown" and self.klippy_state != "shutdown":
+            self.klippy_state = "shutdown"
+            self._broadcast("notify_klippy_shutdown")
+            self.history.finish("klippy_shutdown")
+        if "print_stats" in params["status"]:
+            self.history.see(params["status"]["print_stats"])
+
+    async def _ask(self, method: str, params: Params, session: Session | None = None) -> Any:
+        if self._session is None:
+            raise ApiError(503, "Klippy Host not connected")
+        try:
+            answer = await (session or self._session).call(method, params)
+        except KlippyError as error:
+            raise ApiError(503 if str(error) == GONE else 400, str(error)) from error
+        return answer or "ok"
+
+    # -- WebSocket
+    def _broadcast(self, method: str, *params: Any) -> None:
+        for client in list(self.clients):
+            if client.authorised:
+                client.notify(method, *params)
+
+    def _tell_history(self, action: str, job: Job) -> None:
+        self._broadcast("notify_history_changed", {"action": action, "job": job})
+
+    def _refuse_foreign_page(self, request: Request) -> Response | None:
+        origin = urlsplit(request.headers.get("origin", "")).netloc
+        return ApiError(403, "Forbidden").response() if origin not in ("", request.headers.get("host")) else None
+
+    async def serve_socket(self, socket: WebSocket) -> None:
+        client = Client(socket, self.authorised(socket.request))
+        self.clients.append(client)
+        try:
+            while (text := await socket.receive()) is not None:
+                # a script may take minutes; other calls are answered meanwhile
+                self.spawn(self._reply(client, text))
+        finally:
+            self.clients.remove(client)
+            if client.session is not None:
+                client.session.close()
+
+    async def _reply(self, client: Client, text: str) -> None:
+        try:
+            message = json.loads(text)
+        except ValueError:
+            client.socket.send(_rpc_error(None, -32700, "Parse error"))
+            return
+        if isinstance(message, list):
+            answers = [await self._call(client, one) for one in message]
+            answers = [answer for answer in answers if answer is not None]
+            if answers:
+                client.socket.send(answers)
+        elif (answer := await self._call(client, message)) is not None:
+            client.socket.send(answer)
+
+    async def _call(self, client: Client, message: Any) -> dict[str, Any] | None:
+        """The answer; None for a notification or a start that is never answered."""
+        number = message.get("id") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or "method" not in message:
+            return _rpc_error(number, -32600, "Invalid Request")
+        try:
+            result = await self._call_by_name(client, message["method"], message.get("params") or {})
+        except ApiError as error:
+            return None if number is None else {"jsonrpc": "2.0", "error": error.rpc, "id": number}
+        except NoAnswer:
+            return None
+        return None if number is None else {"jsonrpc": "2.0", "result": result, "id": number}
+
+    async def _call_by_name(self, client: Client, name: str, params: Params) -> Any:
+        open_to_all = ("server.connection.identify", "access.info", "access.login")
+        if not client.authorised and name not in open_to_all:
+            raise ApiError(401, "Unauthorized")
+        method, path = self._by_name.get(name, (None, ""))
+        if method is None or not self._is_known(path):
+            raise ApiError(404, "Method not found")
+        return await method(Call(params, client))
+
+    # -- REST
+    def authorised(self, request: Request) -> bool:
+        if "x-api-key" in request.headers:
+            return same_secret(request.headers["x-api-key"], self.api_key)
+        token = request.query.get("token")
+        return token is not None and self.oneshots.pop(token, 0.0) > time.monotonic()
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            self._check_key(request)
+            if request.path == "/server/files/upload" and request.method == "POST":
+                return Response.of(await self._upload(request), 201)
+            if request.path.startswith("/server/files/gcodes/"):
+                return self._file(request, request.path.removeprefix("/server/files/gcodes/"))
+            method = self._by_path.get((request.method, request.path.rstrip("/")))
+            if method is None or not self._is_known(request.path):
+                raise ApiError(404, "Not Found")
+            return Response.of({"result": await method(Call(_params(request)))})
+        except ApiError as error:
+            return error.response()
+
+    def _check_key(self, request: Request) -> None:
+        given = "x-api-key" in request.headers or "token" in request.query
+        if not self.authorised(request) and (given or request.path != "/access/info"):
+            raise ApiError(401, "Unauthorized", phrase=True)
+
+    def _is_known(self, path: str) -> bool:
+        return self.klippy_was_there or not path.startswith(_FROM_KLIPPY)
+
+    # -- methods
+    def _methods(self) -> tuple[dict[tuple[str, str], Method], dict[str, tuple[Method, str]]]:
+        """By (HTTP method, path) and by JSON-RPC name (with the path that it belongs to)."""
+        table: list[tuple[str, str, str, Method]] = [
+            ("GET", "/server/info", "server.info", self._server_info),
+            ("GET", "/access/info", "access.info", self._access_info),
+            ("GET", "/access/api_key", "access.get_api_key", self._api_key),
+            ("GET", "/access/user", "access.get_user", self._user),
+            ("GET", "/access/oneshot_token", "access.oneshot_token", self._oneshot),
+            ("GET", "/printer/info", "printer.info", self._forward("info")),
+            ("GET", "/printer/objects/list", "printer.objects.list", self._forward("objects/list")),
+            ("GET", "/printer/objects/query", "printer.objects.query", self._query),
+            ("POST", "/printer/objects/query", "", self._query),
+            ("POST", "/printer/objects/subscribe", "printer.objects.subscribe", self._subscribe),
+            ("GET", "/printer/objects/subscribe", "", self._subscribe),
+            ("POST", "/printer/gcode/script", "printer.gcode.script", self._script),
+            ("GET", "/printer/gcode/script", "", self._script),
+            ("GET", "/printer/gcode/help", "printer.gcode.help", self._forward("gcode/help")),
+            ("GET", "/printer/query_endstops/status", "printer.query_endstops.status", self._endstops),
+            ("POST", "/printer/emergency_stop", "printer.emergency_stop", self._emergency_stop),
+            ("POST", "/printer/print/start", "printer.print.start", self._start),
+            ("POST", "/printer/print/pause", "printer.print.pause", self._job_control("pause_resume/pause")),
+            ("POST", "/printer/print/resume", "printer.print.resume", self._job_control("pause_resume/resume")),
+            ("POST", "/printer/print/cancel", "printer.print.cancel", self._job_control("pause_resume/cancel")),
+            ("POST", "/printer/restart", "printer.restart", self._restart_klippy("RESTART")),
+            ("POST", "/printer/firmware_restart", "printer.firmware_restart", self._restart_klippy("FIRMWARE_RESTART")),
+            ("GET", "/server/files/list", "server.files.list", self._list_files),
+            ("GET", "/server/files/roots", "server.files.roots", self._roots),
+            ("GET", "/server/files/metadata", "server.files.metadata", self._metadata),
+            ("GET", "/server/files/directory", "server.files.get_directory", self._directory),
+            ("", "", "server.files.delete_file", self._delete_by_name),
+            ("GET", "/server/history/list", "server.history.list", self._history_list),
+            ("GET", "/server/history/totals", "server.history.totals", self._history_totals),
+            ("GET", "/server/history/job", "server.history.get_job", self._history_job),
+            ("DELETE", "/server/history/job", "server.history.delete_job", self._history_delete),
+            ("GET", "/server/job_queue/status", "server.job_queue.status", self._job_queue),
+            ("GET", "/server/webcams/list", "server.webcams.list", self._webcams),
+            ("GET", "/machine/proc_stats", "machine.proc_stats", self._proc_stats),
+            ("", "", "server.connection.identify", self._identify),
+            ("", "", "server.websocket.id", self._socket_id),
+        ]
+        by_path = {(verb, path): method for verb, path, _, method in table if path}
+        by_name = {name: (method, path) for _, path, name, method in table if name}
+        return by_path, by_name
+
+    def _forward(self, method: str) -> Method:
+        async def ask(call: Call) -> Any:
+            return await self._ask(method, {})
+
+        return ask
+
+    def _job_control(self, method: str) -> Method:
+        async def ask(call: Call) -> Any:
+            self.commands.append(method.rpartition("/")[2])
+            return await self._ask(method, {})
+
+        return ask
+
+    def _restart_klippy(self, command: str) -> Method:
+        async def ask(call: Call) -> Any:
+            self.commands.append(command)
+            return await self._ask("gcode/script", {"script": command})
+
+        return ask
+
+    async def _server_info(self, call: Call) -> Any:
+        return {
+            "klippy_connected": self._session is not None,
+            "klippy_state": self.klippy_state,
+            "components": ["klippy_connection", "file_manager", "authorization", "job_state", "history"],
+            "failed_components": [],
+            "registered_directories": ["config", "logs", "gcodes"],
+            "warnings": [],
+            "websocket_count": len(self.clients),
+            "moonraker_version": VERSION,
+            "missing_klippy_requirements": [],
+            "api_version": [1, 5, 0],
+            "api_version_string": "1.5.0",
+        }
+
+    async def _access_info(self, call: Call) -> Any:
+        sources = {"default_source": "moonraker", "available_sources": ["moonraker"]}
+        return {**sources, "login_required": False, "trusted": False}
+
+    async def _api_key(self, call: Call) -> Any:
+        return self.api_key
+
+    async def _user(self, call: Call) -> Any:
+        return {"username": USER, "source": "moonraker", "created_on": 0.0}
+
+    async def _oneshot(self, call: Call) -> Any:
+        token = secrets.token_hex(16).upper()
+        self.oneshots[token] = time.monotonic() + _ONESHOT_SECONDS
+        return token
+
+    async def _identify(self, call: Call) -> Any:
+        client = call.client
+        if client is None:
+            raise ApiError(404, "Not Found")
+        if not client.authorised and not same_secret(call.params.get("api_key"), self.api_key):
+            raise ApiError(401, "Unauthorized")
+        told = {name: call.params.get(name) for name in ("version", "type", "url")}
+        if client.name is not None:
+            raise ApiError(400, f"Connection already identified: {client.name}")
+        client.authorised, client.name = True, {"name": call.need("client_name"), **told}
+        return {"connection_id": client.number}
+
+    async def _socket_id(self, call: Call) -> Any:
+        return {"websocket_id": call.client.number if call.client is not None else 0}
+
+    async def _query(self, call: Call) -> Any:
+        return await self._ask("objects/query", call.params)
+
+    async def _subscribe(self, call: Call) -> Any:
+        """The newest subscription of a client replaces the one before."""
+        client = call.client
+        if client is None:
+            raise ApiError(400, "No connection associated with subscription request")
+        if self._session is None:
+            raise ApiError(503, "Klippy Host not connected")
+        if client.session is not None:
+            client.session.close()
+        session = Session(self.klippy, lambda message: _pass_on(client, message), lambda: None)
+        client.session = session
+        return await self._ask("objects/subscribe", call.params, session)
+
+    async def _script(self, call: Call) -> Any:
+        if "script" in call.params:
+            self.commands += str(call.params["script"]).split("\n")
+        return await self._ask("gcode/script", call.params)
+
+    async def _endstops(self, call: Call) -> Any:
+        return await self._ask("query_endstops/status", {})
+
+    async def _emergency_stop(self, call: Call) -> Any:
+        self.commands.append("emergency_stop")
+        return await self._ask("emergency_stop", {})
+
+    async def _start(self, call: Call) -> Any:
+        return await self._print(str(call.need("filename")))
+
+    async def _print(self, file: str) -> Any:
+        if self._session is None:
+            raise ApiError(503, "Klippy Host not connected")
+        reason = await self.before_start()
+        if reason is not None:
+            raise ApiError(400, reason)
+        self.commands.append("start")
+        answer = await self._ask("gcode/script", {"script": _print_command(file)})
+        self.history.asked_by(USER)
+        await self.after_start(file)
+        return answer
+
+    # -- files
+    async def _list_files(self, call: Call) -> Any:
+        root = call.params.get("root", "gcodes")
+        if root not in ("gcodes", "config", "logs"):
+            raise ApiError(404, f"Invalid root: {root}")
+        return self.files.listing() if root == "gcodes" else []
+
+    async def _roots(self, call: Call) -> Any:
+        return [{"name": "gcodes", "path": str(self.files.folder), "permissions": "rw"}]
+
+    async def _metadata(self, call: Call) -> Any:
+        name = str(call.need("filename"))
+        found = self.files.metadata(name)
+        if not found:
+            raise ApiError(404, f"Metadata not available for <{name}>")
+        return {**found, "print_start_time": None, "job_id": None, "filename": name}
+
+    async def _directory(self, call: Call) -> Any:
+        disk = shutil.disk_usage(self.files.folder)
+        usage = {"total": disk.total, "used": disk.used, "free": disk.free}
+        files = [{**item, "filename": item.pop("path")} for item in self.files.listing() if "/" not in item["path"]]
+        return {"dirs": [], "files": files, "disk_usage": usage, "root_info": {"name": "gcodes", "permissions": "rw"}}
+
+    def _file(self, request: Request, path: str) -> Response:
+        if request.method == "DELETE":
+            return Response.of({"result": self._delete(path)})
+        if not self.files.is_file(path):
+            raise ApiError(404, "Not Found")
+        return Response(200, (self.files.folder / path).read_bytes(), "text/plain")
+
+    async def _delete_by_name(self, call: Call) -> Any:
+        return self._delete(str(call.need("path")).removeprefix("gcodes/"))
+
+    def _delete(self, path: str) -> Any:
+        if not self.files.is_file(path):
+            raise ApiError(400, f"Invalid file path: gcodes/{path}", phrase=True)
+        if self._is_loaded(path):
+            raise ApiError(403, "File currently in use", phrase=True)
+        (self.files.folder / path).unlink()
+        item = {"modified": 0, "size": 0, "permissions": "", "path": path, "root": "gcodes"}
+        self._broadcast("notify_filelist_changed", {"action": "delete_file", "item": item})
+        return {"action": "delete_file", "item": item}
+
+    def _is_loaded(self, path: str) -> bool:
+        return self.klippy_state == "ready" and self.history.loaded_file == path
+
+    async def _upload(self, request: Request) -> Any:
+        try:
+            parts = {part.name: part for part in multipart(request)}
+        except ValueError:
+            raise ApiError(500, "Content-Type is not multipart/form-data", phrase=True) from None
+        path = self._destination(parts)
+        if self.orders.take("reject_upload") is not None:
+            raise ApiError(500, "Unable to save file", phrase=True)
+        self._check_upload(parts, path)
+        self.files.save(path, self.received(parts["file"].data))
+        self.uploads.append(path)
+        change = {"action": "create_file", "item": self.files.item(path)}
+        started = await self._print_uploaded(path) if _field(parts, "print") == "true" else False
+        self._broadcast("notify_filelist_changed", change)
+        return {**change, "print_started": started, "print_queued": False}
+
+    def _destination(self, parts: dict[str, Part]) -> str:
+        root = _field(parts, "root") or "gcodes"
+        if root != "gcodes":
+            raise ApiError(400, f"Root {root} not available", phrase=True)
+        name = parts["file"].filename if "file" in parts else None
+        if not name:
+            raise ApiError(400, "Multipart filename omitted", phrase=True)
+        folder = _field(parts, "path").strip("/")
+        path = f"{folder}/{name.strip().lstrip('/')}" if folder else name.strip().lstrip("/")
+        place = self.files.place(path)
+        if place is None:
+            raise ApiError(400, f"Cannot write to path: {path}", phrase=True)
+        if "/" in name.strip().lstrip("/") and not place.parent.is_dir():
+            raise ApiError(500, "Unable to save file", phrase=True)
+        return path
+
+    def _check_upload(self, parts: dict[str, Part], path: str) -> None:
+        if self._is_loaded(path):
+            raise ApiError(403, "File is loaded, upload not permitted", phrase=True)
+        expected, found = _field(parts, "checksum"), hashlib.sha256(parts["file"].data).hexdigest()
+        if expected and expected.lower() != found:
+            raise ApiError(422, f"File checksum mismatch: expected {expected}, calculated {found}", phrase=True)
+
+    async def _print_uploaded(self, path: str) -> bool:
+        """Whether the print began; a refusal is not an error of the upload."""
+        if self.klippy_state == "ready" and self.history.loaded_file is not None:
+            return False
+        try:
+            await self._print(path)
+        except ApiError:
+            return False
+        return True
+
+    # -- history and the rest
+    async def _history_list(self, call: Call) -> Any:
+        order = str(call.params.get("order", "desc")).lower()
+        jobs = self.history.page(limit=call.number("limit", 50), start=call.number("start", 0), order=order)
+        return {"count": len(jobs), "jobs": jobs}
+
+    async def _history_totals(self, call: Call) -> Any:
+        return {"job_totals": self.history.totals(), "auxiliary_totals": []}
+
+    async def _history_job(self, call: Call) -> Any:
+        job = self.history.find(str(call.need("uid")))
+        if job is None:
+            raise ApiError(404, f"Invalid job uid: {call.params['uid']}")
+        return {"job": job}
+
+    async def _history_delete(self, call: Call) -> Any:
+        uid = str(call.need("uid"))
+        if not self.history.delete(uid):
+            raise ApiError(404, f"Invalid job uid: {uid}")
+        return {"deleted_jobs": [uid]}
+
+    async def _job_queue(self, call: Call) -> Any:
+        return {"queued_jobs": [], "queue_state": "paused"}
+
+    async def _webcams(self, call: Call) -> Any:
+        return {"webcams": []}
+
+    async def _proc_stats(self, call: Call) -> Any:
+        return self._statistics()
+
+    def _statistics(self) -> dict[str, Any]:
+        """About as long as the real one: it is the heartbeat that the bench counts."""
+        kinds = "rx_bytes tx_bytes rx_packets tx_packets rx_errs tx_errs rx_drop tx_drop bandwidth"
+        counters = {name: dict.fromkeys(kinds.split(), 0) for name in ("lo", "eth0")}
+        own = {"time": time.time(), "cpu_usage": 0.5, "memory": 52_000, "mem_units": "kB"}
+        return {
+            "moonraker_stats": own,
+            "cpu_temp": None,
+            "network": counters,
+            "system_cpu_usage": {"cpu": 5.0, **{f"cpu{n}": 5.0 for n in range(os.cpu_count() or 1)}},
+            "system_memory": {"total": 4_000_000, "available": 3_000_000, "used": 1_000_000},
+            "websocket_connections": len(self.clients),
+        }
+
+
+def _print_command(file: str) -> str:
+    escaped = file.lstrip("/").replace('"', '\\"')
+    return f'SDCARD_PRINT_FILE FILENAME="{escaped}"'
+
+
+def _pass_on(client: Client, message: dict[str, Any]) -> None:
+    params = message["params"]
+    client.notify("notify_status_update", params["status"], params["eventtime"])
+
+
+def _rpc_error(number: Any, code: int, text: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": {"code": code, "message": text}, "id": number}
+
+
+def _field(parts: dict[str, Part], name: str) -> str:
+    return parts[name].text if name in parts else ""
+
+
+def _params(request: Request) -> Params:
+    """Arguments of a REST call: the query, a form and a JSON body, in that order."""
+    params: Params = {name: value for name, value in request.query.items() if name != "token"}
+    if request.path.startswith("/printer/objects/") and request.method == "GET":
+        return {"objects": {name: fields.split(",") if fields else None for name, fields in params.items()}}
+    if request.content_type == "application/json" and request.body:
+        body = request.json()
+        params |= body if isinstance(body, dict) else {}
+    elif request.content_type == "application/x-www-form-urlencoded":
+        params |= dict(parse_qsl(request.body.decode(), keep_blank_values=True))
+    if request.path == "/printer/objects/query":
+        params.setdefault("objects", {})
+    return params
+
+
+if __name__ == "__main__":
+    main(Moonraker, "A Moonraker with a simulated printer")
