@@ -26,7 +26,7 @@ class RunningFarm:
     """``RunningFarm(folder)`` returns when the farm answers at ``url``. It ends with the process that started it.
 
     ``environment`` adds to or (with None) takes from what the farm sees; by default it starts its own Redis, keeps
-    SQLite in ``folder`` and does not slow down impatient testers. ``options`` go to `up`.
+    SQLite in ``folder`` and does not throttle testers. ``options`` go to `up`.
     """
 
     def __init__(self, folder: Path, *options: str, environment: dict[str, str | None] | None = None) -> None:
