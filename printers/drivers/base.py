@@ -22,6 +22,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -367,3 +368,19 @@ def checked_lines(lines: Sequence[str]) -> list[str]:
     if not cleaned or not all(line.isprintable() for line in cleaned):
         raise Refused("Give G-code as plain lines.")
     return cleaned
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """What a printer said (anybody may have written it), fit for a message: one short line of printable characters."""
+    printable = "".join(c if c.isprintable() else " " for c in str(text or "")[: 10 * limit])
+    line = " ".join(printable.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Where an answer is taken apart: one of another shape than the protocol says is Garbled. Also a decorator."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as fault:
+        raise Garbled("The printer's server answered in a way that we do not understand.") from fault

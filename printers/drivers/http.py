@@ -35,7 +35,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError
 from websocket._abnf import frame_buffer
 
-from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable
+from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable, one_line
 
 #: (connect, read) seconds: a printer is on the same network, its server may be a busy Raspberry Pi.
 TIMEOUT = (4.0, 10.0)
@@ -164,12 +164,9 @@ class Door:
         except _Redirected as fault:
             raise Refused(fault.message) from None
 
-    def masked(self, text: str, limit: int = 300) -> str:
-        """Text of the server, fit for a message: one line, no control characters, no API key."""
-        if self._api_key:
-            text = text.replace(self._api_key, "***")
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return line if len(line) <= limit else line[: limit - 1] + "…"
+    def masked(self, text: str) -> str:
+        """Text of the server, fit for a message: one line, and no API key."""
+        return one_line(text.replace(self._api_key, "***") if self._api_key else text)
 
     def _address(self, parts: SplitResult) -> str | None:
         """The checked IP address; None means that nobody asked for a check."""

@@ -45,9 +45,11 @@ from printers.drivers.base import (
     checked_lines,
     checked_moves,
     checked_target,
+    one_line,
     refuse_unless_idle,
     refuse_unless_printing,
     refuse_while_printing,
+    understood,
 )
 from printers.drivers.http import Answer, Door, Multipart, Socket, is_plain_path
 
@@ -112,9 +114,9 @@ STATUS_OF_STATE_ID = {
 def message_from(status: PrinterStatus, text: str, error: str) -> str:
     """One sentence for people about a machine that is not ready, else nothing."""
     if status is PrinterStatus.ERROR:
-        return error or text
+        return one_line(error or text)
     if status is PrinterStatus.CONNECTING:
-        return NOT_CONNECTED if text in ("Offline", "Closed", "") else f"OctoPrint: {text}."
+        return NOT_CONNECTED if text in ("Offline", "Closed", "") else one_line(f"OctoPrint: {text}.")
     return ""
 
 
@@ -270,9 +272,7 @@ class OctoPrintReducer:
     def _failed(self, payload: Mapping[str, Any]) -> None:
         """PrintFailed also follows every PrintCancelled, with the reason "cancelled": that is the same end."""
         if payload.get("reason") != "cancelled":
-            self._end(
-                payload, Outcome.FAILED, str(payload.get("error") or "") or "The connection to the printer ended."
-            )
+            self._end(payload, Outcome.FAILED, one_line(payload.get("error")) or "The connection to the printer ended.")
         elif self._cancelled != str(payload.get("path")):
             self._end(payload, Outcome.CANCELLED)
         self._cancelled = ""
@@ -304,9 +304,7 @@ def fault_of(answer: Answer, *, write: bool, text: str) -> DriverError | None:
         return Unauthorised("OctoPrint does not accept the API key for this.")
     if status == 404:
         # while it starts, a small server without an API holds the port
-        return (
-            Missing(text or "OctoPrint has no such thing.") if answer.is_json else Unreachable("OctoPrint is starting.")
-        )
+        return Missing("OctoPrint has no such file.") if answer.is_json else Unreachable("OctoPrint is starting.")
     if status == 409:
         return Busy(text or "OctoPrint is busy.")
     if status >= 500:
@@ -335,6 +333,7 @@ class OctoPrintDriver(PrinterDriver):
 
     # -- reading
 
+    @understood()
     def identify(self) -> Identity:
         version = self._get("/api/version")
         software = str(version.get("text") or "") if isinstance(version, dict) else ""
@@ -366,6 +365,7 @@ class OctoPrintDriver(PrinterDriver):
     def _has_sdcard(self) -> bool:
         return self._door.read("/api/printer/sd").status != 404
 
+    @understood()
     def read_state(self) -> PrinterState:
         job = self._get("/api/job")
         answer = self._door.read("/api/printer")
@@ -379,9 +379,7 @@ class OctoPrintDriver(PrinterDriver):
         status = status_from(state)
         return PrinterState(
             status=status,
-            message=self._door.masked(
-                message_from(status, str(state.get("text") or ""), str(state.get("error") or ""))
-            ),
+            message=message_from(status, str(state.get("text") or ""), str(state.get("error") or "")),
             temperatures=temperatures,
             job=job_from(job.get("job") or {}, job.get("progress") or {}) if status in WORKING else None,
         )
@@ -389,7 +387,7 @@ class OctoPrintDriver(PrinterDriver):
     def stream(self, stop: Event) -> Iterator[PrinterState]:
         login = self._login()
         reducer = OctoPrintReducer(self._ended)
-        with self._door.connect("/sockjs/websocket") as link:
+        with self._door.connect("/sockjs/websocket") as link, understood():
             # before the login, or OctoPrint sends its history twice
             link.send({"subscribe": {"state": {"logs": False, "messages": False}, "events": EVENTS, "plugins": False}})
             link.send({"auth": login})
@@ -410,6 +408,7 @@ class OctoPrintDriver(PrinterDriver):
         self._ended = state.ended
         return state
 
+    @understood()
     def _login(self) -> str:
         """``name:session`` for the socket. Sessions die with the server, so this is done on every connect."""
         answer = self._checked(self._door.ask("/api/login", {"passive": True}))
@@ -432,16 +431,19 @@ class OctoPrintDriver(PrinterDriver):
                 raise Unauthorised("OctoPrint does not show the printer to this API key.")
         return False
 
+    @understood()
     def list_files(self, location: Literal["local", "sdcard"] = "local") -> list[RemoteFile]:
         if location == "sdcard" and not self._has_sdcard():
             raise Unsupported("OctoPrint has no access to this printer's SD card.")
         tree = self._get(f"/api/files/{location}", {"recursive": "true"}).get("files") or []
         return [remote_file_from(entry, location) for entry in files_from(tree)]
 
+    @understood()
     def find_file(self, path: str) -> RemoteFile | None:
         entry = self._entry(path)
         return remote_file_from(entry) if entry else None
 
+    @understood()
     def _entry(self, path: str) -> Mapping[str, Any] | None:
         if not is_plain_path(path):
             return None
@@ -451,6 +453,7 @@ class OctoPrintDriver(PrinterDriver):
             return None
         return entry if entry.get("type") == "machinecode" else None
 
+    @understood()
     def find_ended(self, path: str) -> Ended | None:
         state = self.read_state()
         if state.job is not None and state.job.file == path:
@@ -461,9 +464,11 @@ class OctoPrintDriver(PrinterDriver):
     def _files(self) -> list[Mapping[str, Any]]:
         return list(files_from(self._get("/api/files/local", {"recursive": "true"}).get("files") or []))
 
+    @understood()
     def marker(self) -> PrintMarker | None:
         return {"files": marker_from(self._files())}
 
+    @understood()
     def printed_since(self, marker: PrintMarker | None) -> bool:
         if marker is None or self.read_state().working:
             return True

@@ -1,0 +1,695 @@
+"""Moonraker (measured with 0.11.0) and the Klipper behind it: REST, and JSON-RPC on a WebSocket.
+
+Protocol: https://moonraker.readthedocs.io/en/latest/external_api/introduction/ ; what the code relies on beyond that
+was observed on 0.11.0 with Klipper v0.13:
+
+* Subscriptions send only what changed, four times a second; shorter states vanish. Edges come from the history here.
+* After a shutdown ``print_stats`` looks paused, after a crash standby: the state of ``webhooks`` goes first.
+* Subscriptions end silently with Klipper; nothing comes until they are made anew.
+* Pause, cancel and any G-code wait until Klipper is done with what it does, for minutes while it heats. A command
+  that timed out is still carried out later, so it is never sent twice.
+* Moonraker says "ok" to a start on a paused machine, which drops the paused print: the driver looks first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.client import responses
+from pathlib import Path
+from threading import Event
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
+
+from printers.drivers.base import (
+    WORKING,
+    Busy,
+    Capability,
+    DriverError,
+    Ended,
+    Garbled,
+    Identity,
+    LiveJob,
+    Missing,
+    Outcome,
+    PrinterDriver,
+    PrinterState,
+    PrinterStatus,
+    PrintMarker,
+    Refused,
+    RemoteFile,
+    Temperature,
+    Unauthorised,
+    Unclear,
+    Unreachable,
+    Unsupported,
+    checked_axes,
+    checked_lines,
+    checked_moves,
+    checked_target,
+    one_line,
+    refuse_unless_idle,
+    refuse_unless_printing,
+    refuse_while_printing,
+    understood,
+)
+from printers.drivers.http import TIMEOUT, Answer, Door, Multipart, Socket, is_plain_path
+
+#: Commands that wait for Klipper. Past it the command may still come true, so the outcome is Unclear.
+BLOCKING_TIMEOUT = (4.0, 60.0)
+HOMING_TIMEOUT = (4.0, 120.0)
+RPC_S = 10.0
+HISTORY_PAGE = 200
+HISTORY_PAGES = 10
+
+JOB_OBJECTS = {
+    "webhooks": None,
+    "print_stats": None,
+    "virtual_sdcard": ["progress"],
+    "display_status": ["progress"],
+    "pause_resume": ["is_paused"],
+}
+
+NO_KLIPPER = "Moonraker runs, but Klipper does not answer it."
+#: Moonraker ended while Klipper printed: its record stops there, the print may not have.
+ORPHANED = frozenset({"server_exit", "interrupted"})
+OUTCOMES = {"completed": Outcome.COMPLETED, "complete": Outcome.COMPLETED, "cancelled": Outcome.CANCELLED}
+REASONS = {
+    "klippy_shutdown": "Klipper shut the machine down.",
+    "klippy_disconnect": "Klipper ended during the print.",
+    "error": "Klipper stopped the print with an error.",
+}
+UNKNOWN_END = "Moonraker was not running when the print ended, so how it ended is not known."
+
+
+# -- pure: Klipper's and Moonraker's words -> the farm's
+
+Objects = Mapping[str, Mapping[str, Any]]
+
+
+def status_from(objects: Objects) -> PrinterStatus:
+    """``webhooks`` and ``print_stats`` of printer.objects; no ``webhooks`` means no Klipper."""
+    klipper = (objects.get("webhooks") or {}).get("state")
+    if klipper in (None, "startup"):
+        return PrinterStatus.CONNECTING
+    if klipper != "ready":
+        return PrinterStatus.ERROR
+    job = (objects.get("print_stats") or {}).get("state")
+    return {"printing": PrinterStatus.PRINTING, "paused": PrinterStatus.PAUSED}.get(str(job), PrinterStatus.IDLE)
+
+
+def first_line(text: object) -> str:
+    """Klipper's messages are a useful line and advice on how to restart it; some begin with an empty line."""
+    return next((one_line(line) for line in str(text or "").splitlines() if line.strip()), "")
+
+
+def message_from(objects: Objects) -> str:
+    webhooks = objects.get("webhooks")
+    if not webhooks:
+        return NO_KLIPPER
+    return "" if webhooks.get("state") == "ready" else first_line(webhooks.get("state_message")) or NO_KLIPPER
+
+
+def heaters_from(names: Sequence[str]) -> dict[str, str]:
+    """The farm's heater names -> Klipper's objects, out of printer.objects.list. There is no ``extruder0``."""
+    heaters = {}
+    for name in names:
+        if match := re.fullmatch(r"extruder(\d*)", name):
+            heaters[f"tool{match[1] or 0}"] = name
+        elif name == "heater_bed":
+            heaters["bed"] = name
+    kinds = ("heater_generic ", "temperature_fan ", "temperature_sensor ")
+    chambers = [name for kind in kinds for name in names if name.startswith(kind) and "chamber" in name.lower()]
+    return heaters | ({"chamber": chambers[0]} if chambers else {})
+
+
+def temperatures_from(objects: Objects, heaters: Mapping[str, str]) -> dict[str, Temperature]:
+    return {
+        heater: Temperature(actual=values.get("temperature"), target=float(values.get("target") or 0))
+        for heater, name in heaters.items()
+        if (values := objects.get(name))
+    }
+
+
+def job_from(objects: Objects, estimate_s: float | None = None) -> LiveJob | None:
+    """What is being printed. ``display_status.progress`` is the slicer's own (M73) if it gave one, else the part of
+    the file that was read; ``print_duration`` stays 0 until the first extrusion."""
+    stats = objects.get("print_stats") or {}
+    if not stats.get("filename"):
+        return None
+    progress = (objects.get("display_status") or objects.get("virtual_sdcard") or {}).get("progress")
+    done = min(max(float(progress or 0), 0.0), 1.0)
+    printed_s = float(stats.get("print_duration") or 0)
+    left_s = max(estimate_s - printed_s, 0.0) if estimate_s else None
+    if printed_s > 0 and done > 0.02:  # noqa: PLR2004 - below two per cent a projection says nothing
+        left_s = printed_s * (1 - done) / done
+    return LiveJob(file=stats["filename"], progress=done, elapsed_s=stats.get("total_duration"), left_s=left_s)
+
+
+def ended_from_job(job: Mapping[str, Any], objects: Objects) -> Ended | None:
+    """How a print of the history ended; ``objects`` (what Klipper says now) adds the reason. None while it is on."""
+    status = str(job.get("status"))
+    if status == "in_progress":
+        return None
+    if status in ORPHANED:
+        return _ended_orphan(job, objects)
+    return _ended(job, status, _reason(job, status, objects))
+
+
+def _ended_orphan(job: Mapping[str, Any], objects: Objects) -> Ended | None:
+    """Moonraker restarted during this print and will never finish its record: Klipper's own state tells the rest."""
+    if not objects.get("webhooks"):
+        return None  # Klipper is not back, nobody knows
+    stats = objects.get("print_stats") or {}
+    if stats.get("filename") != job.get("filename"):
+        return _ended(job, "error", UNKNOWN_END)
+    if status_from(objects) in WORKING:
+        return None
+    if stats.get("state") in ("complete", "cancelled", "error"):
+        status = str(stats["state"])
+        return _ended(job, status, _reason(job, status, objects))
+    return _ended(job, "klippy_shutdown", message_from(objects) or UNKNOWN_END)
+
+
+def _reason(job: Mapping[str, Any], status: str, objects: Objects) -> str:
+    if status in OUTCOMES:
+        return ""
+    stats = objects.get("print_stats") or {}
+    said = ""
+    if status == "error" and stats.get("filename") == job.get("filename"):
+        said = first_line(stats.get("message"))
+    elif status == "klippy_shutdown" and objects.get("webhooks"):
+        said = message_from(objects)
+    return said or REASONS.get(status, f"Moonraker's record says: {status}.")
+
+
+def _ended(job: Mapping[str, Any], status: str, reason: str) -> Ended:
+    return Ended(
+        file=str(job.get("filename") or ""),
+        outcome=OUTCOMES.get(status, Outcome.FAILED),
+        reason=reason,
+        mark=mark_of(job),
+        filament_mm=job.get("filament_used"),
+        duration_s=job.get("total_duration"),
+    )
+
+
+def mark_of(job: Mapping[str, Any]) -> str:
+    """Job ids start anew when the whole history is deleted, so the start time is part of it."""
+    return f"{job.get('job_id')}-{float(job.get('start_time') or 0):.0f}"
+
+
+def marker_from(newest: Mapping[str, Any] | None, totals: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest print of the history (id, start) and how many prints have ended since the count was reset."""
+    count = int(totals.get("total_jobs") or 0)
+    if newest is None:
+        return {"job": 0, "start": 0.0, "count": count}
+    return {"job": int(str(newest["job_id"]), 16), "start": float(newest["start_time"]), "count": count}
+
+
+def has_printed(before: PrintMarker, now: PrintMarker) -> bool:
+    """Whether anything was printed between two markers. Deleted entries are no print; True when it cannot be told
+    (entries deleted *and* the count reset)."""
+    if not {"job", "start", "count"} <= before.keys() or now["count"] > before["count"]:
+        return True
+    if (now["job"], now["start"]) == (before["job"], before["start"]):
+        return False
+    newer = now["job"] > before["job"] or now["start"] > before["start"]
+    return newer or now["count"] < before["count"]
+
+
+class MoonrakerReducer:
+    """Subscription answers, notifications and history in, the whole state out. No I/O: captures replay through it."""
+
+    def __init__(self, ended: Ended | None = None) -> None:
+        self._objects: dict[str, dict[str, Any]] = {}
+        self._heaters: dict[str, str] = {}
+        self._job: Mapping[str, Any] | None = None  # the newest of the history
+        self._ended = ended
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a Klipper whose objects come in."""
+        return bool(self._objects)
+
+    @property
+    def unsettled(self) -> bool:
+        """Klipper is done with a print and the history has not said so yet (a few milliseconds, normally)."""
+        return (self._job or {}).get("status") == "in_progress" and status_from(self._objects) is PrinterStatus.IDLE
+
+    @property
+    def state(self) -> PrinterState:
+        status = PrinterStatus.BUSY if self.unsettled else status_from(self._objects)
+        estimate = ((self._job or {}).get("metadata") or {}).get("estimated_time")
+        return PrinterState(
+            status=status,
+            message=message_from(self._objects),
+            temperatures=temperatures_from(self._objects, self._heaters),
+            job=job_from(self._objects, estimate) if status in WORKING else None,
+            ended=self._ended,
+        )
+
+    def attach(self, names: Sequence[str], status: Objects) -> None:
+        """A new subscription: its answer is the whole state, nothing of the old one is true any more."""
+        self._heaters = heaters_from(names)
+        self._objects = {name: dict(values) for name, values in status.items()}
+        self._settle()
+
+    def detach(self) -> None:
+        """Klipper is gone, and with it every subscription."""
+        self._objects = {}
+
+    def record(self, job: Mapping[str, Any] | None) -> None:
+        """The newest print of the history."""
+        self._job = job
+        self._settle()
+
+    def give_up_waiting(self) -> None:
+        """The history will not say how this print ended: Klipper's own state must do."""
+        if self._job is not None and self.unsettled:
+            self.record({**self._job, "status": "interrupted"})
+
+    def feed(self, message: Mapping[str, Any]) -> bool:
+        """Take one notification in; whether it said anything about the machine (a heartbeat does)."""
+        method: object = message.get("method")
+        params: Sequence[Any] = message.get("params") or ()
+        if method == "notify_status_update":
+            self._merge(params[0])
+        elif method == "notify_history_changed":
+            self.record(params[0]["job"])
+        elif method == "notify_klippy_disconnected":
+            self.detach()
+        else:
+            return method == "notify_proc_stat_update"
+        return True
+
+    def _merge(self, delta: Objects) -> None:
+        for name, values in delta.items():
+            self._objects.setdefault(name, {}).update(values)
+        if (self._job or {}).get("status") in ORPHANED:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The first sentence on how a print ended stays: later Klipper has forgotten why."""
+        if self._job is None or (self._ended and self._ended.mark == mark_of(self._job)):
+            return
+        self._ended = ended_from_job(self._job, self._objects) or self._ended
+
+
+def error_text(answer: Answer) -> str:
+    """The useful line of an error. Its ``message`` is often "Unknown" or the name of the status; the real text is at
+    the end of ``traceback``: ``tornado.web.HTTPError: HTTP 400: Bad Request (the text)``."""
+    if not answer.is_json:
+        return ""
+    body = answer.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return ""
+    match = re.search(r"HTTP \d{3}: (.*)\Z", str(error.get("traceback") or ""), re.DOTALL)
+    text = match[1].strip() if match else str(error.get("message") or "")
+    head = f"{responses.get(answer.status)} ("
+    return first_line(text[len(head) : -1] if text.startswith(head) else text)
+
+
+def fault_of(answer: Answer, *, write: bool, text: str) -> DriverError | None:
+    """What the caller must do about an answer; None if it is a success."""
+    status = answer.status
+    if status < 300:
+        return None
+    if status == 401:
+        return Unauthorised("Moonraker does not accept the API key.")
+    if status == 404 and not write:
+        return Missing("Moonraker has no such thing.")
+    if status == 404 or (status == 503 and answer.is_json):  # until Klipper has come once, its routes are missing
+        return Refused(NO_KLIPPER)
+    if status >= 500:
+        if write:
+            return Unclear(f"Moonraker failed inside ({status}); nobody knows whether the command was carried out.")
+        proxy = status > 500
+        return (
+            Unreachable("Moonraker does not answer behind its proxy.") if proxy else Garbled("Moonraker failed inside.")
+        )
+    if status == 403 or "SD busy" in text:
+        return Busy(text or "The file is in use.")
+    if "Unable to open file" in text:
+        return Missing("There is no such file on the printer.")
+    return Refused(text or f"Moonraker refused ({status}).")
+
+
+# -- I/O
+
+
+class _Stopped(Exception):
+    """The stream was told to stop while it waited for an answer."""
+
+
+class _Rpc:
+    """JSON-RPC on a socket where notifications arrive between the answers."""
+
+    def __init__(self, link: Socket, stop: Event) -> None:
+        self._link = link
+        self._stop = stop
+        self._last_id = 0
+        self._backlog: deque[dict[str, Any]] = deque()
+
+    def call(self, method: str, params: Mapping[str, object] | None = None) -> Any:
+        """The result. Raises Unauthorised, Refused (whatever else the server says) and Unreachable."""
+        self._last_id += 1
+        self._link.send({"jsonrpc": "2.0", "method": method, "params": params or {}, "id": self._last_id})
+        deadline = time.monotonic() + RPC_S
+        for message in self._link.messages(self._stop):
+            if message is not None and message.get("id") == self._last_id:
+                return _rpc_result(message)
+            if message is not None and "method" in message:
+                self._backlog.append(message)
+            if time.monotonic() > deadline:
+                raise Unreachable("Moonraker does not answer on its live connection.")
+        raise _Stopped
+
+    def notifications(self) -> Iterator[dict[str, Any]]:
+        for message in self._link.messages(self._stop):
+            if message is not None and "method" in message:
+                self._backlog.append(message)
+            while self._backlog:
+                yield self._backlog.popleft()
+
+
+def _rpc_result(message: Mapping[str, Any]) -> Any:
+    error = message.get("error")
+    if error is None:
+        return message.get("result")
+    text = first_line(error.get("message"))
+    if error.get("code") == 401 or text == "Unauthorized":  # -32602 on calls without a login
+        raise Unauthorised("Moonraker does not accept the API key.")
+    raise Refused(text or "Moonraker refused.")
+
+
+class MoonrakerDriver(PrinterDriver):
+    kind: ClassVar[str] = "moonraker"
+    label: ClassVar[str] = "Klipper (Moonraker)"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.SDCARD}
+
+    def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
+        super().__init__(base_url, api_key, check_address)
+        self._door = Door(base_url, api_key, check_address)
+        self._ended: Ended | None = None  # what was seen live survives a reconnect: the history says less
+
+    # -- reading
+
+    @understood()
+    def identify(self) -> Identity:
+        try:
+            info = self._get("/server/info")
+            version = info["moonraker_version"]
+        except (Missing, KeyError, TypeError):
+            raise Garbled("This is not Moonraker.") from None
+        state = self.read_state()
+        return Identity(
+            software=f"Moonraker {one_line(version, 40)}",
+            name=self._hostname() if info.get("klippy_connected") else "",
+            status=state.status,
+            message=state.message,
+            capabilities=self.capabilities,
+        )
+
+    def _hostname(self) -> str:
+        try:
+            return str(self._get("/printer/info").get("hostname") or "")
+        except Refused:
+            return ""
+
+    @understood()
+    def read_state(self) -> PrinterState:
+        heaters = self._heaters()
+        objects = self._objects({**JOB_OBJECTS, **{name: ["temperature", "target"] for name in heaters.values()}})
+        return self._state(objects, heaters)
+
+    @understood()
+    def _live(self) -> tuple[PrinterState, Objects]:
+        """What matters before a command: one query of up to 250 ms, without temperatures."""
+        objects = self._objects(JOB_OBJECTS)
+        return self._state(objects, {}), objects
+
+    def _state(self, objects: Objects, heaters: Mapping[str, str]) -> PrinterState:
+        status = status_from(objects)
+        return PrinterState(
+            status=status,
+            message=message_from(objects),
+            temperatures=temperatures_from(objects, heaters),
+            job=job_from(objects) if status in WORKING else None,
+        )
+
+    @understood()
+    def _objects(self, wanted: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+        """Values of Klipper's objects; none at all while there is no Klipper (404 if there never was one, 503)."""
+        try:
+            answer = self._checked(self._door.ask("/printer/objects/query", {"objects": wanted}))
+            return dict(answer["status"])
+        except Refused:
+            return {}
+
+    @understood()
+    def _heaters(self) -> dict[str, str]:
+        try:
+            return heaters_from(self._get("/printer/objects/list")["objects"])
+        except Refused:
+            return {}
+
+    def stream(self, stop: Event) -> Iterator[PrinterState]:
+        reducer = MoonrakerReducer(self._ended)
+        with self._door.connect("/websocket") as link:
+            rpc = _Rpc(link, stop)
+            with contextlib.suppress(_Stopped), understood():
+                self._identify_on(rpc)
+                self._attach(rpc, reducer)
+                yield self._seen(reducer)
+                for message in rpc.notifications():
+                    if self._follow(rpc, reducer, message):
+                        yield self._seen(reducer)
+
+    def _follow(self, rpc: _Rpc, reducer: MoonrakerReducer, message: Mapping[str, Any]) -> bool:
+        """Take a notification in. What no notification announces (Klipper coming up in an error, a history that
+        missed an end) is looked for at each heartbeat."""
+        said_something = reducer.feed(message)
+        heartbeat = message["method"] == "notify_proc_stat_update"
+        if message["method"] == "notify_klippy_ready" or (heartbeat and not reducer.attached):
+            self._attach(rpc, reducer)
+            return True
+        if heartbeat and reducer.unsettled:
+            reducer.record(_newest(rpc))
+            reducer.give_up_waiting()
+        return said_something
+
+    def _seen(self, reducer: MoonrakerReducer) -> PrinterState:
+        state = reducer.state
+        self._ended = state.ended
+        return state
+
+    def _identify_on(self, rpc: _Rpc) -> None:
+        """The handshake succeeds with any key; this is where a wrong one shows."""
+        client = {"client_name": "print-farm", "version": "1", "type": "other", "url": "https://print-farm.invalid"}
+        try:
+            rpc.call("server.connection.identify", client | ({"api_key": self.api_key} if self.api_key else {}))
+        except Refused:
+            raise Unauthorised("Moonraker does not accept the API key.") from None
+
+    def _attach(self, rpc: _Rpc, reducer: MoonrakerReducer) -> None:
+        """Subscribe, and reconcile with the history."""
+        reducer.detach()
+        if rpc.call("server.info").get("klippy_connected"):
+            try:
+                names = rpc.call("printer.objects.list")["objects"]
+                heaters = {name: ["temperature", "target"] for name in heaters_from(names).values()}
+                answer = rpc.call("printer.objects.subscribe", {"objects": {**JOB_OBJECTS, **heaters}})
+                reducer.attach(names, answer["status"])
+            except Refused:  # it went away again between two calls, or is not far enough: the next heartbeat looks
+                reducer.detach()
+        reducer.record(_newest(rpc))
+
+    @understood()
+    def list_files(self, location: Literal["local", "sdcard"] = "local") -> list[RemoteFile]:
+        if location != "local":
+            raise Unsupported("Klipper prints from its own host; it has no SD card in the printer.")
+        return [_remote_file(entry) for entry in self._get("/server/files/list", {"root": "gcodes"})]
+
+    @understood()
+    def find_file(self, path: str) -> RemoteFile | None:
+        # the list looks at the disk; the metadata of a deleted file lingers
+        return next((entry for entry in self.list_files() if entry.path == path), None)
+
+    @understood()
+    def find_ended(self, path: str) -> Ended | None:
+        for job in self._history():
+            if job.get("filename") == path:
+                return ended_from_job(job, self._objects(JOB_OBJECTS))
+        return None
+
+    def _history(self) -> Iterator[Mapping[str, Any]]:
+        """The newest 2,000 prints, newest first."""
+        for page in range(HISTORY_PAGES):
+            params = {"limit": str(HISTORY_PAGE), "start": str(page * HISTORY_PAGE), "order": "desc"}
+            jobs = self._get("/server/history/list", params)["jobs"]
+            yield from jobs
+            if len(jobs) < HISTORY_PAGE:
+                return
+
+    @understood()
+    def marker(self) -> PrintMarker | None:
+        jobs = self._get("/server/history/list", {"limit": "1", "order": "desc"})["jobs"]
+        totals = self._get("/server/history/totals")["job_totals"]
+        return marker_from(jobs[0] if jobs else None, totals)
+
+    @understood()
+    def printed_since(self, marker: PrintMarker | None) -> bool:
+        if marker is None or self._live()[0].working:
+            return True
+        now = self.marker()
+        return now is None or has_printed(marker, now)
+
+    @understood()
+    def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        try:
+            if not names:
+                return {name: {} for name in self._get("/printer/objects/list")["objects"]}
+            answer = self._checked(self._door.ask("/printer/objects/query", {"objects": dict.fromkeys(names)}))
+            return dict(answer["status"])
+        except Missing:
+            raise Refused(NO_KLIPPER) from None
+
+    # -- files
+
+    def upload(self, local: Path, name: str, progress: Callable[[int], None] | None = None) -> RemoteFile:
+        folder, _, base = name.rpartition("/")
+        with local.open("rb") as source:
+            checksum = hashlib.file_digest(source, "sha256").hexdigest()  # Moonraker compares it itself
+            size = source.seek(0, 2)
+            source.seek(0)
+            fields = {"root": "gcodes", "path": folder, "checksum": checksum, "print": "false"}
+            answer = self._door.upload("/server/files/upload", Multipart(fields, base, source, size, progress))
+        path = _uploaded_path(self._checked(answer, write=True))
+        found = self.find_file(path)
+        if found is None or found.size != size:
+            self.delete_file(path)
+            raise Refused("The file that arrived at the printer differs from the one that was sent.")
+        return found
+
+    def delete_file(self, path: str, location: Literal["local", "sdcard"] = "local") -> None:
+        if location != "local" or not is_plain_path(path):
+            return
+        answer = self._door.write("DELETE", f"/server/files/gcodes/{quote(path)}")
+        if answer.status in (400, 404) and self.find_file(path) is None:
+            return
+        self._checked(answer, write=True)
+
+    # -- printing
+
+    def select(self, path: str) -> None:
+        """Klipper loads a file only to print it."""
+
+    def start(self, path: str, last_look: Callable[[], None] = lambda: None) -> None:
+        state, objects = self._live()
+        refuse_unless_idle(state)
+        if not is_plain_path(path):
+            raise Missing("There is no such file on the printer.")
+        self._forget_old_pause(objects)
+        last_look()
+        self._command("/printer/print/start", {"filename": path}, timeout=BLOCKING_TIMEOUT)
+
+    def _forget_old_pause(self, objects: Objects) -> None:
+        """A start on a paused machine (by somebody else) leaves ``is_paused`` behind, and then no pause works."""
+        if (objects.get("pause_resume") or {}).get("is_paused"):
+            self.gcode(["CLEAR_PAUSE"])
+
+    def pause(self) -> None:
+        state, objects = self._live()
+        refuse_unless_printing(state)
+        if state.status is PrinterStatus.PRINTING:
+            self._forget_old_pause(objects)
+            self._command("/printer/print/pause", timeout=BLOCKING_TIMEOUT)
+
+    def resume(self) -> None:
+        state, _ = self._live()
+        refuse_unless_printing(state)
+        if state.status is PrinterStatus.PAUSED:
+            self._command("/printer/print/resume", timeout=BLOCKING_TIMEOUT)
+
+    def cancel(self) -> None:
+        refuse_unless_printing(self._live()[0])
+        self._command("/printer/print/cancel", timeout=BLOCKING_TIMEOUT)
+
+    # -- the machine
+
+    def gcode(self, lines: Sequence[str]) -> None:
+        self._script(checked_lines(lines))
+
+    def _script(self, lines: Sequence[str], timeout: tuple[float, float] = BLOCKING_TIMEOUT) -> None:
+        self._command("/printer/gcode/script", {"script": "\n".join(lines)}, timeout=timeout)
+
+    def set_temperature(self, heater: str, target: float) -> None:
+        checked_target(heater, target)
+        name = self._heaters().get(heater, "")
+        if not name or name.startswith("temperature_"):  # a chamber may have a thermometer only
+            raise Unsupported(f"This printer has no heater called {heater}.")
+        self._script([f"SET_HEATER_TEMPERATURE HEATER={name.removeprefix('heater_generic ')} TARGET={target:.1f}"])
+
+    def home(self, axes: Sequence[str]) -> None:
+        wanted = checked_axes(axes)
+        refuse_while_printing(self._live()[0])  # Klipper would home in the middle of a print
+        self._script([f"G28 {' '.join(axis.upper() for axis in wanted)}"], HOMING_TIMEOUT)
+
+    def jog(self, moves: Mapping[str, float], speed: float) -> None:
+        wanted = checked_moves(moves, speed)
+        refuse_while_printing(self._live()[0], paused_is_fine=True)
+        words = " ".join(f"{axis.upper()}{distance:.3f}" for axis, distance in wanted.items())
+        name = "_farm_jog"  # or the move would leave relative mode to whatever comes next
+        move = f"G1 {words} F{speed * 60:.0f}"
+        self._script([f"SAVE_GCODE_STATE NAME={name}", "G91", move, f"RESTORE_GCODE_STATE NAME={name}"])
+
+    def emergency_stop(self) -> None:
+        self._command("/printer/emergency_stop")
+
+    def firmware_restart(self) -> None:
+        """FIRMWARE_RESTART, never RESTART: after a shutdown that ends in an error that nothing announces."""
+        refuse_while_printing(self._live()[0])
+        self._command("/printer/firmware_restart", timeout=BLOCKING_TIMEOUT)
+
+    # -- exchanges
+
+    def _get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        return self._checked(self._door.read(path, params=params))
+
+    def _command(self, path: str, body: object = None, timeout: tuple[float, float] = TIMEOUT) -> None:
+        """A command that Moonraker answers with "ok" when Klipper has carried it out."""
+        answer = self._door.write("POST", path, body, timeout=timeout)
+        result = self._checked(answer, write=True)
+        if result != "ok":
+            raise Unclear(f"What answers at {self._door.place} is not Moonraker.")
+
+    def _checked(self, answer: Answer, *, write: bool = False) -> Any:
+        """The result of a success (an upload's is not wrapped); raises what the answer means otherwise."""
+        fault = fault_of(answer, write=write, text=self._door.masked(error_text(answer)))
+        if fault is not None:
+            raise fault
+        body = answer.json()
+        return body["result"] if isinstance(body, dict) and "result" in body else body
+
+
+def _newest(rpc: _Rpc) -> Mapping[str, Any] | None:
+    """The newest print of the history."""
+    jobs = rpc.call("server.history.list", {"limit": 1, "order": "desc"})["jobs"]
+    return jobs[0] if jobs else None
+
+
+def _remote_file(entry: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(path=entry["path"], size=entry.get("size"), modified=entry.get("modified"))
+
+
+def _uploaded_path(answer: Any) -> str:
+    try:
+        return str(answer["item"]["path"])
+    except (KeyError, TypeError):
+        raise Unclear("Moonraker did not say where it put the file.") from None
