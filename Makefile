@@ -1,0 +1,73 @@
+# Print Farm. `make demo` to see it, `make test` to check it; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -e -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --disable-pip-version-check --progress-bar off --require-hashes --requirement
+SHOW_PROGRESS := { grep --line-buffered -E '^ *(Collecting|Building|Installing)' | cut -c-100 || true; }
+PIP_COMPILE = $(CURDIR)/$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+	--no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+# as in production, on an empty data folder
+AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
+	FARM_DATA_DIR=$$data FARM_TLS=true FARM_PROXIES=1 FARM_HOSTS=farm.example FARM_ORIGINS=https://farm.example
+PORT ?= 8000
+PYTEST ?= --numprocesses 2 --dist loadgroup
+
+.PHONY: help demo setup dev peers test lint format lock clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+demo: setup ## the whole farm with two simulated printers on http://127.0.0.1:8000 (make demo PORT=8001 elsewhere)
+	@exec $(BIN)/python manage.py up --demo --port $(PORT) --data-dir data/demo
+
+setup: $(VENV)/.farm ## the virtual environment with what the farm runs on
+
+dev: $(VENV)/.dev ## and what checks it
+
+peers: .venvs/octoprint/.stamp .venvs/moonraker/.stamp ## the real OctoPrint and Moonraker, for tests
+
+test: dev peers ## all tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: dev ## style, types, settings, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	@$(AS_DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@$(AS_DEPLOYED) $(BIN)/python manage.py makemigrations --check --dry-run
+
+format: dev ## put the code into its standard form
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+lock: dev ## pin and hash anew what requirements/*.in ask for (UPGRADE=1 takes the newest)
+	cd requirements; for name in farm dev octoprint moonraker; do \
+		echo "$$name"; $(PIP_COMPILE) $$name.in --output-file $$name.lock; done
+	@! grep -nE '://|--(extra-)?index|--find-links|--trusted-host' requirements/*.lock
+
+clean: ## forget the environments and the demo's data
+	rm -rf $(VENV) .venvs data/demo
+
+$(VENV)/bin/python:
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Print Farm needs Python 3.11 or newer; choose one: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.farm: requirements/farm.lock | $(VENV)/bin/python
+	@echo "Installing what the farm runs on (about a minute, once) ..."
+	@$(BIN)/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.farm
+	@echo "Installing what checks the farm ..."
+	@$(BIN)/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@touch $@
+
+.venvs/%/.stamp: requirements/%.lock
+	@echo "Installing the real $* into .venvs/$* ..."
+	@$(PYTHON) -m venv .venvs/$*
+	@.venvs/$*/bin/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@touch $@
