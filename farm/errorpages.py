@@ -15,7 +15,9 @@ def is_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
-def answer(request: HttpRequest, status: int, code: str, message: str, extra: dict[str, Any] | None = None) -> HttpResponse:
+def answer(
+    request: HttpRequest, status: int, code: str, message: str, extra: dict[str, Any] | None = None
+) -> HttpResponse:
     """One error, in the form that the caller understands."""
     if is_api(request):
         return JsonResponse({"code": code, "message": message, "extra": extra or {}}, status=status)

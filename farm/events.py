@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -86,7 +87,7 @@ def publish_now(event: Event, *groups: str) -> None:
     """Send without waiting. For those who hold no transaction (the bridge)."""
     message = event.message()
     for group in groups:
-        _loop.run(lambda group=group: _send(group, message))
+        _loop.run(partial(_send, group, message))
 
 
 async def _send(group: str, message: dict[str, Any]) -> None:

@@ -188,7 +188,11 @@ FARM_SLICE_TIMEOUT = env.number("FARM_SLICE_TIMEOUT", 900, 10, 7000)
 
 # -- who may come in
 AUTH_USER_MODEL = "farm.User"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+    "printers.access.GrantBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -212,9 +216,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["farm.api.AnonymousThrottle", "farm.api.PersonThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["farm.throttles.AnonymousThrottle", "farm.throttles.PersonThrottle"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "farm.api.Pages",
+    "DEFAULT_PAGINATION_CLASS": "farm.paging.Pages",
     "DEFAULT_SCHEMA_CLASS": "farm.api.FarmSchema",
     "EXCEPTION_HANDLER": "farm.api.handle_exception",
     "NUM_PROXIES": FARM_PROXIES,

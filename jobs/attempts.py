@@ -164,7 +164,10 @@ def _commit_start(attempt: Print, printer: Printer, worker: str, remote_path: st
 
 def _must_not_start(attempt: Print) -> str:
     """What people decided while the file was on its way."""
-    printer = Printer.objects.get(pk=attempt.printer_id)
+    printer = attempt.printer
+    if printer is None:
+        return "The printer was removed."
+    printer.refresh_from_db(fields=["enabled", "maintenance"])
     if Job.objects.filter(pk=attempt.job_id, cancel_requested=True).exists():
         return "Cancelled."
     if not printer.enabled:
@@ -214,7 +217,7 @@ def _take(attempt: Print, step: tracking.Step, ended: Ended | None) -> bool:
 
 def start_ended(command: Command) -> None:
     """The start was sent, or provably was not: what follows from that."""
-    attempt = Print.objects.filter(pk=command.print_id).first()
+    attempt = Print.objects.filter(pk=command.print_id).first() if command.print_id else None
     if attempt is None or attempt.status != PrintStatus.STARTING or command.status == CommandStatus.DONE:
         return
     if command.status == CommandStatus.UNCLEAR:
@@ -246,9 +249,12 @@ def reconcile(print_id: UUID) -> None:
 
 def _start_is_open(attempt: Print) -> bool:
     """The bridge still has it in hand."""
-    return attempt.status == PrintStatus.STARTING and Command.objects.filter(
-        print_id=attempt.pk, kind=CommandKind.START, status__in=(CommandStatus.QUEUED, CommandStatus.SENT)
-    ).exists()
+    return (
+        attempt.status == PrintStatus.STARTING
+        and Command.objects.filter(
+            print_id=attempt.pk, kind=CommandKind.START, status__in=(CommandStatus.QUEUED, CommandStatus.SENT)
+        ).exists()
+    )
 
 
 def _reconcile(attempt: Print, driver: PrinterDriver) -> None:

@@ -82,9 +82,7 @@ def offers_now() -> list[Offer]:
     ]
 
 
-def _unready(
-    printer: Printer, snapshot: telemetry.Snapshot | None, live: bool, clear: bool, failed: bool
-) -> str:
+def _unready(printer: Printer, snapshot: telemetry.Snapshot | None, live: bool, clear: bool, failed: bool) -> str:
     """Why it cannot take a print now, as the end of a sentence; "" if it can."""
     if not printer.enabled:
         return "is switched off"
@@ -174,15 +172,15 @@ def _claim(assignment: Assignment, claims: int) -> None:
     mine = Job.objects.filter(
         pk=assignment.job_id, claims=claims, status__in=JOB_QUEUED, cancel_requested=False, hold=False
     ).update(claims=F("claims") + 1)
-    clear = BedClear.objects.filter(
-        printer=assignment.printer_id, n=F("printer__bed"), print__isnull=True
-    ).select_related("printer").first()
+    clear = (
+        BedClear.objects.filter(printer=assignment.printer_id, n=F("printer__bed"), print__isnull=True)
+        .select_related("printer")
+        .first()
+    )
     if not mine or clear is None:
         raise _Lost
     job = Job.objects.get(pk=assignment.job_id)
-    attempt = Print.objects.create(
-        job=job, printer=clear.printer, printer_name=clear.printer.name, bed_clear=clear
-    )
+    attempt = Print.objects.create(job=job, printer=clear.printer, printer_name=clear.printer.name, bed_clear=clear)
     JobEvent.objects.create(
         job=job, print=attempt, new=attempt.status, cause="dispatch gave it a printer", message=clear.printer.name
     )
@@ -200,5 +198,3 @@ def _store_reasons(jobs: list[Job], reasons: dict[UUID, str]) -> None:
         if Job.objects.filter(pk=job.pk, status=JobStatus.READY).update(message=reason[:500]):
             job.message = reason
             services.announce(job)
-
-

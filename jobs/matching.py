@@ -107,8 +107,10 @@ def _reason(need: Need, offers: Sequence[Offer], fitting: list[Offer], free: set
     taken = [offer for offer in waiting if not offer.unready and offer.printer_id not in free]
     if len(taken) == len(waiting):
         return "Waiting its turn: jobs before it take the free printers."
-    return "Waiting: " + _list([offer for offer in waiting if offer.unready]) + (
-        " Jobs before it take the other printers." if taken else ""
+    return (
+        "Waiting: "
+        + _list([offer for offer in waiting if offer.unready])
+        + (" Jobs before it take the other printers." if taken else "")
     )
 
 

@@ -93,9 +93,13 @@ class Print(models.Model):
         ordering = ["-created_at", "id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["printer"], condition=Q(status__in=[s.value for s in PRINT_LIVE]), name="one_live_print_per_printer"
+                fields=["printer"],
+                condition=Q(status__in=[s.value for s in PRINT_LIVE]),
+                name="one_live_print_per_printer",
             ),
-            models.UniqueConstraint(fields=["remote_name"], condition=~Q(remote_name=""), name="remote_names_are_unique"),
+            models.UniqueConstraint(
+                fields=["remote_name"], condition=~Q(remote_name=""), name="remote_names_are_unique"
+            ),
         ]
 
     def __str__(self) -> str:

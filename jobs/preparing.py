@@ -42,7 +42,11 @@ def prepare(job_id: UUID) -> None:
         worker_until=_later(), slice_attempts=F("slice_attempts") + 1
     ):
         return
-    job = Job.objects.select_related("model", "owner", "printer__profile").prefetch_related("prints__gcode").get(pk=job_id)
+    job = (
+        Job.objects.select_related("model", "owner", "printer__profile")
+        .prefetch_related("prints__gcode")
+        .get(pk=job_id)
+    )
     if job.slice_attempts > MOST_ATTEMPTS:
         _fail(job, "Slicing this model stopped the slicer every time. It was not tried again; ask the staff to look.")
         return

@@ -84,9 +84,7 @@ def _cause(thing: Job | Print, old: str, to: str) -> str:
 
 def _append(thing: Job | Print, old: str, to: str, cause: str, message: str, actor: User | None) -> None:
     job, attempt = (thing, None) if isinstance(thing, Job) else (thing.job, thing)
-    JobEvent.objects.create(
-        job=job, print=attempt, old=old, new=to, cause=cause, message=message[:500], actor=actor
-    )
+    JobEvent.objects.create(job=job, print=attempt, old=old, new=to, cause=cause, message=message[:500], actor=actor)
     log.info("status", job=str(job.pk), print=str(attempt.pk) if attempt else None, old=old, new=to, message=message)
     announce(job)
     if attempt is not None and attempt.printer_id:
@@ -317,7 +315,7 @@ def not_started(attempt: Print, to: PrintStatus, message: str, by: User | None =
     return True
 
 
-def decide(attempt: Print, outcome: PrintStatus, by: User) -> None:
+def decide(attempt: Print, outcome: str, by: User) -> None:
     """A person who looked at the machine says how a print ended that the farm cannot follow. Raises Conflict."""
     if outcome not in PRINT_TERMINAL:
         raise Invalid("Say completed, failed or cancelled.", field="outcome")
@@ -329,7 +327,7 @@ def decide(attempt: Print, outcome: PrintStatus, by: User) -> None:
         raise Conflict("The printer is being followed: pause or cancel it instead.")
     if attempt.status == PrintStatus.STARTING and not advance(attempt, PrintStatus.UNKNOWN, actor=by):
         raise Conflict("Somebody was faster. Look again.")
-    if not advance(attempt, outcome, actor=by, message=f"Decided by {by.shown_name}."):
+    if not advance(attempt, PrintStatus(outcome), actor=by, message=f"Decided by {by.shown_name}."):
         raise Conflict("Somebody was faster. Look again.")
 
 

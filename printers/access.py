@@ -27,8 +27,7 @@ def visible(user: User, role: Role = Role.VIEW) -> QuerySet[Printer]:
         return Printer.objects.all()
     grants = _grants(user).filter(role__gte=role)
     return Printer.objects.filter(
-        Q(pk__in=grants.exclude(printer=None).values("printer"))
-        | Q(pools__in=grants.exclude(pool=None).values("pool"))
+        Q(pk__in=grants.exclude(printer=None).values("printer")) | Q(pools__in=grants.exclude(pool=None).values("pool"))
     ).distinct()
 
 

@@ -14,14 +14,16 @@ from slicing.engines.base import Machine
 #: M20-M34 and M928 SD card (M23/M24/M32 start prints), M92 M201-M206 M301-M304 M851 calibration, M302 cold extrusion,
 #: M500-M504 EEPROM, M997 firmware, M999 restart, M112 emergency (a command of its own)
 _MARLIN_DENIED = frozenset(
-    [*(f"M{n}" for n in range(20, 35)), *(f"M{n}" for n in range(500, 505))]
-    + "M80 M81 M92 M112 M118 M201 M202 M203 M204 M205 M206 M211 M218 M301 M302 M303 M304 M851 M928 M997 M999".split()
+    [f"M{n}" for n in (*range(20, 35), 80, 81, 92, 112, 118, *range(201, 207), 211, 218, *range(301, 305))]
+    + [f"M{n}" for n in (*range(500, 505), 851, 928, 997, 999)]
 )
 #: Klipper's own commands that only read, move or heat
 _KLIPPER_ALLOWED = frozenset(
-    "BED_MESH_CALIBRATE BED_MESH_CLEAR BED_MESH_OUTPUT CLEAR_PAUSE GET_POSITION PROBE PROBE_ACCURACY QUERY_ENDSTOPS QUERY_PROBE "
-    "QUAD_GANTRY_LEVEL SET_DISPLAY_TEXT SET_GCODE_OFFSET SET_HEATER_TEMPERATURE SET_PRESSURE_ADVANCE STATUS "
-    "TEMPERATURE_WAIT TURN_OFF_HEATERS Z_TILT_ADJUST".split()
+    """
+    BED_MESH_CALIBRATE BED_MESH_CLEAR BED_MESH_OUTPUT CLEAR_PAUSE GET_POSITION PROBE PROBE_ACCURACY QUERY_ENDSTOPS
+    QUERY_PROBE QUAD_GANTRY_LEVEL SET_DISPLAY_TEXT SET_GCODE_OFFSET SET_HEATER_TEMPERATURE SET_PRESSURE_ADVANCE STATUS
+    TEMPERATURE_WAIT TURN_OFF_HEATERS Z_TILT_ADJUST
+    """.split()
 )
 _WORD = re.compile(r"^(?:N\d+\s*)?([A-Z][A-Z0-9_.]*)", re.ASCII)
 _CODE = re.compile(r"^([GMT])0*(\d+)")
@@ -57,7 +59,9 @@ def _line_refusal(line: str, machine: Machine) -> str | None:
 
 
 def _too_hot(name: str, code: str, machine: Machine) -> str | None:
-    heater = _HEATING.get(name) or ("bed" if "HEATER_BED" in code else "nozzle" if name.startswith("SET_HEATER") else None)
+    heater = _HEATING.get(name) or (
+        "bed" if "HEATER_BED" in code else "nozzle" if name.startswith("SET_HEATER") else None
+    )
     if heater is None:
         return None
     limit = heater_limit(heater, machine)

@@ -60,7 +60,9 @@ class Printer(models.Model):
     profile = models.ForeignKey(PrinterProfile, on_delete=models.PROTECT, related_name="printers")
     place = models.CharField(max_length=80, blank=True)
     enabled = models.BooleanField(default=True, help_text="Off: nobody listens to it")
-    maintenance = models.CharField(max_length=200, blank=True, help_text="Why nothing new may be printed; empty: it may")
+    maintenance = models.CharField(
+        max_length=200, blank=True, help_text="Why nothing new may be printed; empty: it may"
+    )
     #: counts what lay on the bed: goes up by one whenever the bed may have become dirty
     bed = models.PositiveIntegerField(default=1, editable=False)
     #: the printer's own record of its prints when it was last seen, see PrinterDriver.marker

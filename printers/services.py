@@ -37,6 +37,7 @@ from printers.drivers.http import allowed_address
 from printers.models import COMMAND_OPEN, BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
 from printers.signals import Occupant, occupants, printer_state_changed, start_ended
 from slicing.models import PrinterProfile
+from slicing.services import default_profile
 
 log = structlog.get_logger(__name__)
 
@@ -95,13 +96,6 @@ def address(host: str) -> str | None:
     return allowed_address(host, settings.FARM_PRINTER_NETWORKS)
 
 
-def default_profile() -> PrinterProfile:
-    profile = PrinterProfile.objects.filter(is_default=True).first()
-    if profile is None:
-        raise Unavailable("There is no default printer profile. Mark one as default.")
-    return profile
-
-
 @transaction.atomic
 def add_printer(
     *,
@@ -118,7 +112,12 @@ def add_printer(
     if kind not in DRIVERS:
         raise Invalid(f"Unknown kind {kind!r}. One of: {', '.join(DRIVERS)}.", field="kind")
     printer = Printer(
-        name=name, kind=kind, url=check_url(url), sealed_key=seal(api_key), profile=profile or default_profile(), **fields
+        name=name,
+        kind=kind,
+        url=check_url(url),
+        sealed_key=seal(api_key),
+        profile=profile or default_profile(),
+        **fields,
     )
     _save_new(printer)
     Lease.objects.create(printer=printer)
@@ -188,7 +187,6 @@ def remove_printer(printer: Printer) -> None:
     publish(AccessTouched(), EVERYONE_GROUP)
 
 
-
 def open_driver(printer: Printer) -> PrinterDriver:
     """A driver with this printer's address and key. Close it after use."""
     return driver_for(printer.kind, printer.url, unseal(printer.sealed_key), check_address=address)
@@ -201,7 +199,7 @@ def try_connection(printer: Printer) -> Identity:
         return driver.identify()
     except Unreachable as error:
         raise Unavailable(
-            f"{printer.name} does not answer at {printer.url}: {error.message} Is it switched on, is the address right?",
+            f"{printer.name} does not answer at {printer.url}: {error.message} Is it on, is the address right?",
             code="unreachable",
         ) from error
     except Unauthorised as error:
@@ -461,9 +459,7 @@ def _queue(
 
 def queue_start(printer: Printer, print_id: UUID, remote_path: str) -> Command:
     """The one start of a print, made by dispatch in the transaction that commits `starting`."""
-    return _queue(
-        printer, CommandKind.START, {"path": remote_path}, by=None, print_id=print_id, ttl=START_TTL
-    )
+    return _queue(printer, CommandKind.START, {"path": remote_path}, by=None, print_id=print_id, ttl=START_TTL)
 
 
 def database_now() -> Any:

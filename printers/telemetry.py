@@ -24,9 +24,11 @@ STALE_AFTER = 15.0
 _PUT = """
 local old = redis.call('HMGET', KEYS[1], 'fence', 'version')
 local fence, version = tonumber(ARGV[1]), tonumber(ARGV[2])
-if old[1] and (tonumber(old[1]) > fence or (tonumber(old[1]) == fence and tonumber(old[2]) >= version)) then return 0 end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'version', ARGV[2], 'state', ARGV[3], 'at', now[1] .. '.' .. string.format('%06d', now[2]))
+local newer = old[1] and (tonumber(old[1]) > fence or (tonumber(old[1]) == fence and tonumber(old[2]) >= version))
+if newer then return 0 end
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'version', ARGV[2], 'state', ARGV[3], 'at', now)
 return 1
 """
 
@@ -94,8 +96,7 @@ def to_json(state: PrinterState) -> dict[str, Any]:
         "status": state.status.value,
         "message": state.message,
         "temperatures": {k: {"actual": t.actual, "target": t.target} for k, t in state.temperatures.items()},
-        "job": job
-        and {"file": job.file, "progress": job.progress, "elapsed_s": job.elapsed_s, "left_s": job.left_s},
+        "job": job and {"file": job.file, "progress": job.progress, "elapsed_s": job.elapsed_s, "left_s": job.left_s},
         "ended": ended
         and {
             "file": ended.file,

@@ -56,7 +56,9 @@ class PrinterProfile(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.UniqueConstraint(fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile")
+            models.UniqueConstraint(
+                fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile"
+            )
         ]
 
     def __str__(self) -> str:
@@ -136,7 +138,9 @@ class Gcode(models.Model):
         ordering = ["-created_at"]
         verbose_name = "G-code"
         constraints = [
-            models.UniqueConstraint(fields=["cache_key"], condition=~models.Q(cache_key=""), name="one_gcode_per_cache_key")
+            models.UniqueConstraint(
+                fields=["cache_key"], condition=~models.Q(cache_key=""), name="one_gcode_per_cache_key"
+            )
         ]
 
     def __str__(self) -> str:

@@ -44,7 +44,9 @@ def facts_of(module: str, *args: str) -> dict[str, Any]:
             env={"PATH": os.environ.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired:
-        raise Invalid("Reading this file takes too long. Export it with a coarser resolution.", code="too_slow") from None
+        raise Invalid(
+            "Reading this file takes too long. Export it with a coarser resolution.", code="too_slow"
+        ) from None
     try:
         facts: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

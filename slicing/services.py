@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from farm.errors import Invalid, TooLarge
+from farm.errors import Invalid, TooLarge, Unavailable
 from farm.models import User
 from slicing.engines import VERSIONS
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
@@ -47,7 +48,8 @@ def _kind(name: str, kinds: tuple[str, ...]) -> str:
     kind = Path(name).suffix.lower().lstrip(".")
     if kind not in kinds:
         raise Invalid(
-            f"This is not a file the farm knows: give it one of {', '.join('.' + k for k in kinds)}.", code="unknown_type"
+            f"This is not a file the farm knows: give it one of {', '.join('.' + k for k in kinds)}.",
+            code="unknown_type",
         )
     return kind
 
@@ -59,13 +61,14 @@ def _check_size(upload: UploadedFile) -> None:
         raise TooLarge(f"The file is larger than {django_settings.FARM_MAX_UPLOAD // 1_000_000} MB.")
 
 
-def _spooled(upload: UploadedFile, suffix: str) -> tempfile._TemporaryFileWrapper[bytes]:
-    """The upload as a file of its own name of ours, for a child process to read."""
-    spool = tempfile.NamedTemporaryFile(dir=django_settings.FILE_UPLOAD_TEMP_DIR, suffix=f".{suffix}")
-    for chunk in upload.chunks():
-        spool.write(chunk)
-    spool.flush()
-    return spool
+@contextmanager
+def _spooled(upload: UploadedFile, suffix: str) -> Iterator[Path]:
+    """The upload as a file of a name of ours, for a child process to read."""
+    with tempfile.NamedTemporaryFile(dir=django_settings.FILE_UPLOAD_TEMP_DIR, suffix=f".{suffix}") as spool:
+        for chunk in upload.chunks():
+            spool.write(chunk)
+        spool.flush()
+        yield Path(spool.name)
 
 
 def _sha256(path: str | Path) -> str:
@@ -80,15 +83,20 @@ def accept_model(owner: User, upload: UploadedFile) -> Model3D:
     _check_size(upload)
     with _spooled(upload, kind) as spool:
         facts = facts_of(
-            "slicing.mesh", spool.name, "--name", f"model.{kind}", "--max-triangles", str(django_settings.FARM_MAX_TRIANGLES)
+            "slicing.mesh",
+            str(spool),
+            "--name",
+            f"model.{kind}",
+            "--max-triangles",
+            str(django_settings.FARM_MAX_TRIANGLES),
         )
         x, y, z = facts["size_mm"]
         model = Model3D(
             owner=owner,
             name=name,
             kind=kind,
-            bytes=upload.size,
-            sha256=_sha256(spool.name),
+            bytes=upload.size or 0,
+            sha256=_sha256(spool),
             size_x=x,
             size_y=y,
             size_z=z,
@@ -96,7 +104,7 @@ def accept_model(owner: User, upload: UploadedFile) -> Model3D:
             volume_mm3=facts["volume_mm3"],
             watertight=facts["watertight"],
         )
-        _store(model, Path(spool.name))
+        _store(model, spool)
     return model
 
 
@@ -106,12 +114,12 @@ def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> 
     kind = _kind(name, GCODE_KINDS)
     _check_size(upload)
     with _spooled(upload, kind) as spool:
-        facts = facts_of("slicing.engines.replay", spool.name, "--machine", json.dumps(asdict(profile.machine)))
+        facts = facts_of("slicing.engines.replay", str(spool), "--machine", json.dumps(asdict(profile.machine)))
         gcode = Gcode(
             owner=owner,
             name=name,
-            bytes=upload.size,
-            sha256=_sha256(spool.name),
+            bytes=upload.size or 0,
+            sha256=_sha256(spool),
             profile=profile,
             profile_revision=profile.revision,
             time_s=facts["time_s"],
@@ -120,7 +128,7 @@ def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> 
             layers=facts["layers"],
             facts=facts,
         )
-        _store(gcode, Path(spool.name))
+        _store(gcode, spool)
     return gcode
 
 
@@ -136,6 +144,14 @@ def _store(row: Model3D | Gcode, source: Path) -> None:
 
 
 # -- profiles
+def default_profile() -> PrinterProfile:
+    """What a printer is that names no profile. Raises Unavailable."""
+    profile = PrinterProfile.objects.filter(is_default=True).first()
+    if profile is None:
+        raise Unavailable("There is no default printer profile. Mark one as default.")
+    return profile
+
+
 def add_profile(**values: Any) -> PrinterProfile:
     """Raises Invalid (name taken)."""
     try:

@@ -1,0 +1,261 @@
+"""/api/jobs/ and /api/prints/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from farm.api import FarmView, person
+from farm.downloads import download
+from farm.errors import NotFound
+from farm.paging import Pages
+from jobs import access, services
+from jobs.models import Job, JobEvent, Print
+from jobs.states import PrintStatus
+from printers import access as printer_access
+from printers.models import Role
+from slicing.api import own_gcodes, own_models
+
+
+class PrintSerializer(serializers.ModelSerializer[Print]):
+    """One attempt."""
+
+    person = serializers.CharField(source="job.owner.shown_name", read_only=True)
+    file = serializers.CharField(source="job.name", read_only=True)
+
+    class Meta:
+        model = Print
+        fields = [
+            "id",
+            "job",
+            "person",
+            "file",
+            "printer",
+            "printer_name",
+            "status",
+            "message",
+            "progress",
+            "filament_mm",
+            "duration_s",
+            "created_at",
+            "started_at",
+            "ended_at",
+        ]
+
+
+class JobSerializer(serializers.ModelSerializer[Job]):
+    status = serializers.SerializerMethodField(help_text="with one copy: its print's status in place of `active`")
+    person = serializers.CharField(source="owner.shown_name", read_only=True)
+    printed = serializers.SerializerMethodField(help_text="copies completed")
+    prints = PrintSerializer(many=True, read_only=True)
+    time_s = serializers.FloatField(source="gcode.time_s", default=None, read_only=True)
+    filament_mm = serializers.FloatField(source="gcode.filament_mm", default=None, read_only=True)
+
+    class Meta:
+        model = Job
+        fields = [
+            "id",
+            "name",
+            "person",
+            "status",
+            "message",
+            "model",
+            "gcode",
+            "printer",
+            "settings",
+            "copies",
+            "printed",
+            "hold",
+            "cancel_requested",
+            "slice_progress",
+            "time_s",
+            "filament_mm",
+            "created_at",
+            "ended_at",
+            "prints",
+        ]
+
+    @extend_schema_field(serializers.CharField())
+    def get_status(self, job: Job) -> str:
+        return services.shown_status(job, list(job.prints.all()))
+
+    @extend_schema_field(serializers.IntegerField())
+    def get_printed(self, job: Job) -> int:
+        return sum(attempt.status == PrintStatus.COMPLETED for attempt in job.prints.all())
+
+
+class JobRequestSerializer(serializers.Serializer[Any]):
+    model = serializers.UUIDField(required=False, allow_null=True)
+    gcode = serializers.UUIDField(required=False, allow_null=True)
+    printer = serializers.UUIDField(required=False, allow_null=True, help_text="null: any that fits")
+    copies = serializers.IntegerField(default=1, min_value=1, max_value=100)
+    hold = serializers.BooleanField(default=False)
+    settings = serializers.DictField(default=dict, help_text="layer_height, walls, infill_density ...")
+
+
+class EventSerializer(serializers.ModelSerializer[JobEvent]):
+    person = serializers.SerializerMethodField()
+
+    class Meta:
+        model = JobEvent
+        fields = ["id", "print", "old", "new", "cause", "message", "person", "at"]
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_person(self, event: JobEvent) -> str | None:
+        return event.actor.shown_name if event.actor else None
+
+
+def _text(request: Request, name: str) -> str:
+    """One field of a small JSON body."""
+    return str(request.data.get(name, ""))[:300] if isinstance(request.data, dict) else ""
+
+
+_RELATED = ("prints__job__owner",)
+
+
+class Jobs(FarmView, GenericAPIView[Job]):
+    """Own jobs; staff see all."""
+
+    serializer_class = JobSerializer
+    queryset = Job.objects.none()
+    filterset_fields = ["status", "printer", "hold", "owner"]
+
+    def get(self, request: Request) -> Response:
+        rows = access.visible(person(request)).select_related("owner", "gcode").prefetch_related(*_RELATED)
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response(JobSerializer(page, many=True).data)
+
+    @extend_schema(request=JobRequestSerializer, responses={201: JobSerializer})
+    def post(self, request: Request) -> Response:
+        serializer = JobRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = serializer.validated_data
+        user = person(request)
+        job = services.submit(
+            user,
+            model=_named(own_models(user), wanted.get("model"), "model"),
+            gcode=_named(own_gcodes(user), wanted.get("gcode"), "G-code"),
+            printer=printer_access.get(user, wanted["printer"], Role.SUBMIT) if wanted.get("printer") else None,
+            copies=wanted["copies"],
+            hold=wanted["hold"],
+            settings=wanted["settings"],
+        )
+        return Response(JobSerializer(job).data, status=201)
+
+
+def _named(rows: Any, pk: UUID | None, what: str) -> Any:
+    if pk is None:
+        return None
+    row = rows.filter(pk=pk).first()
+    if row is None:
+        raise NotFound(f"There is no such {what}, or you may not see it.")
+    return row
+
+
+class OneJob(FarmView):
+    @extend_schema(responses=JobSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(JobSerializer(access.get(person(request), pk)).data)
+
+
+class CancelJob(FarmView):
+    """Take a job back. What is being printed is cancelled at its printer."""
+
+    @extend_schema(request=None, responses=JobSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = services.cancel(access.get(person(request), pk), by=person(request))
+        return Response(JobSerializer(job).data)
+
+
+class StartJob(FarmView):
+    """End the hold: it takes its place in the queue."""
+
+    @extend_schema(request=None, responses=JobSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = access.get(person(request), pk)
+        services.release(job, by=person(request))
+        return Response(JobSerializer(job).data)
+
+
+class ApproveJob(FarmView):
+    """Staff: let it into the queue."""
+
+    @extend_schema(request=None, responses=JobSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = access.get(person(request), pk)
+        services.approve(job, by=person(request))
+        return Response(JobSerializer(job).data)
+
+
+class RejectJob(FarmView):
+    """Staff: do not print it, and say why."""
+
+    @extend_schema(request=inline_serializer("Reject", {"reason": serializers.CharField()}), responses=JobSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = access.get(person(request), pk)
+        services.reject(job, by=person(request), why=_text(request, "reason"))
+        return Response(JobSerializer(job).data)
+
+
+class JobEvents(FarmView, GenericAPIView[JobEvent]):
+    """Everything that happened to a job, oldest first."""
+
+    serializer_class = EventSerializer
+    queryset = JobEvent.objects.none()
+    filterset_fields = ["new", "print"]
+
+    class pagination_class(Pages):  # noqa: N801 - DRF reads this name
+        ordering = ("at", "pk")
+
+    def get(self, request: Request, pk: UUID) -> Response:
+        job = access.get(person(request), pk)
+        page = self.paginate_queryset(self.filter_queryset(job.events.select_related("actor")))
+        return self.get_paginated_response(EventSerializer(page, many=True).data)
+
+
+class JobGcode(FarmView):
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> StreamingHttpResponse:
+        job = access.get(person(request), pk)
+        if job.gcode is None:
+            raise NotFound("This job is not sliced yet.", code="not_sliced")
+        return download(Path(job.gcode.file.path), job.gcode.name)
+
+
+class Prints(FarmView, GenericAPIView[Print]):
+    """The history: one row per attempt."""
+
+    serializer_class = PrintSerializer
+    queryset = Print.objects.none()
+    filterset_fields = ["status", "printer", "job"]
+
+    def get(self, request: Request) -> Response:
+        rows = access.visible_prints(person(request)).select_related("job__owner")
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response(PrintSerializer(page, many=True).data)
+
+
+class OnePrint(FarmView):
+    @extend_schema(responses=PrintSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(PrintSerializer(access.get_print(person(request), pk)).data)
+
+
+class DecidePrint(FarmView):
+    """Staff looked at the machine and say how a print ended that the farm cannot follow."""
+
+    @extend_schema(request=inline_serializer("Decide", {"outcome": serializers.CharField()}), responses=PrintSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        access.require_staff(person(request))
+        attempt = access.get_print(person(request), pk)
+        outcome = _text(request, "outcome")
+        services.decide(attempt, outcome, by=person(request))
+        return Response(PrintSerializer(attempt).data)

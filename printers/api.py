@@ -1,0 +1,299 @@
+"""/api/printers/: machines, their states, beds, commands and files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, ClassVar
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from farm.api import FarmView, person
+from farm.errors import Conflict, Forbidden, Invalid, NotFound
+from printers import access, services
+from printers.drivers.base import PrinterStatus
+from printers.models import Command, CommandKind, Printer, Role
+from printers.signals import occupants
+from printers.views import state_views
+from slicing.models import PrinterProfile
+
+
+class PrinterSerializer(serializers.ModelSerializer[Printer]):
+    api_key = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=200)
+    bed_clear = serializers.BooleanField(write_only=True, default=False, help_text="only when adding")
+    profile = serializers.PrimaryKeyRelatedField(queryset=PrinterProfile.objects.all(), required=False)
+    url = serializers.CharField(max_length=300)
+
+    class Meta:
+        model = Printer
+        fields = ["id", "name", "kind", "url", "api_key", "profile", "place", "enabled", "maintenance", "bed_clear"]
+        extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}  # a taken name is a 409 of the service
+
+    def to_representation(self, instance: Printer) -> dict[str, Any]:
+        """Addresses only to those who manage: a printer's own page has no login of ours."""
+        data = super().to_representation(instance)
+        roles: dict[UUID, int] = self.context["roles"]
+        if roles.get(instance.pk, 0) < Role.MANAGE:
+            del data["url"]
+        data["role"] = Role(roles[instance.pk]).label if instance.pk in roles else None
+        return data
+
+
+class TemperatureSerializer(serializers.Serializer[Any]):
+    actual = serializers.FloatField(allow_null=True, help_text="degrees C")
+    target = serializers.FloatField(help_text="degrees C")
+
+
+class LiveJobSerializer(serializers.Serializer[Any]):
+    progress = serializers.FloatField(help_text="0..1")
+    elapsed_s = serializers.FloatField(allow_null=True)
+    left_s = serializers.FloatField(allow_null=True)
+    status = serializers.CharField(help_text="of the farm's print, or `external`")
+    id = serializers.UUIDField(required=False, allow_null=True, help_text="job; for its owner and operators")
+    print = serializers.UUIDField(required=False, allow_null=True, help_text="for its owner and operators")
+    file = serializers.CharField(required=False, allow_null=True, help_text="for its owner and operators")
+    person = serializers.CharField(required=False, allow_null=True, help_text="for its owner and operators")
+
+
+class StateSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=[s.value for s in PrinterStatus])
+    stale = serializers.BooleanField(help_text="nothing heard for 15 s")
+    age = serializers.FloatField(allow_null=True, help_text="s since it was heard")
+    message = serializers.CharField()
+    temperatures = serializers.DictField(child=TemperatureSerializer())
+    bed_clear = serializers.BooleanField()
+    bed = serializers.IntegerField(help_text="say it when clearing the bed")
+    job = LiveJobSerializer(allow_null=True)
+    name = serializers.CharField()
+    place = serializers.CharField()
+    enabled = serializers.BooleanField()
+    maintenance = serializers.CharField()
+
+
+class CommandSerializer(serializers.ModelSerializer[Command]):
+    command = serializers.CharField(source="kind")
+    person = serializers.SerializerMethodField()
+    print = serializers.UUIDField(source="print_id", allow_null=True)
+
+    class Meta:
+        model = Command
+        fields = ["id", "command", "args", "print", "person", "status", "message", "created_at", "ended_at"]
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_person(self, command: Command) -> str | None:
+        return command.by.shown_name if command.by else None
+
+
+class CommandRequestSerializer(serializers.Serializer[Any]):
+    command = serializers.ChoiceField(choices=[kind.value for kind in CommandKind if kind != CommandKind.START])
+    print = serializers.UUIDField(required=False, help_text="pause, resume, cancel: the print that is meant")
+    axes = serializers.ListField(child=serializers.CharField(), required=False, help_text="home: x, y, z")
+    x = serializers.FloatField(required=False, help_text="jog, mm")
+    y = serializers.FloatField(required=False, help_text="jog, mm")
+    z = serializers.FloatField(required=False, help_text="jog, mm")
+    speed = serializers.FloatField(required=False, help_text="jog, mm/s")
+    heater = serializers.CharField(required=False, help_text="set_temperature: bed, tool0 ...")
+    target = serializers.FloatField(required=False, help_text="set_temperature, degrees C")
+    lines = serializers.ListField(child=serializers.CharField(), required=False, help_text="gcode")
+
+
+IdentitySerializer = inline_serializer(
+    "Identity",
+    {
+        "software": serializers.CharField(),
+        "name": serializers.CharField(),
+        "status": serializers.CharField(),
+        "message": serializers.CharField(),
+        "capabilities": serializers.ListField(child=serializers.CharField()),
+    },
+)
+FileSerializer = inline_serializer(
+    "RemoteFile",
+    {
+        "path": serializers.CharField(),
+        "size": serializers.IntegerField(allow_null=True),
+        "location": serializers.CharField(),
+        "modified": serializers.FloatField(allow_null=True),
+    },
+)
+_LOCATION = OpenApiParameter("location", enum=["local", "sdcard"], default="local")
+
+
+def _one(request: Request, printer: Printer) -> dict[str, Any]:
+    roles = access.roles(person(request), [printer])
+    return PrinterSerializer(printer, context={"roles": roles}).data
+
+
+class Printers(FarmView, GenericAPIView[Printer]):
+    """The printers this person may see."""
+
+    serializer_class = PrinterSerializer
+    queryset = Printer.objects.none()
+    filterset_fields = ["name", "kind", "place", "enabled", "profile"]
+
+    def get(self, request: Request) -> Response:
+        rows = self.filter_queryset(access.visible(person(request)))
+        page = self.paginate_queryset(rows) or []
+        roles = access.roles(person(request), page)
+        return self.get_paginated_response(PrinterSerializer(page, many=True, context={"roles": roles}).data)
+
+    @extend_schema(responses={201: PrinterSerializer})
+    def post(self, request: Request) -> Response:
+        if not person(request).is_staff:
+            raise Forbidden("Only staff add printers.")
+        serializer = PrinterSerializer(data=request.data, context={"roles": {}})
+        serializer.is_valid(raise_exception=True)
+        printer = services.add_printer(by=person(request), **serializer.validated_data)
+        return Response(_one(request, printer), status=201)
+
+
+class OnePrinter(FarmView):
+    @extend_schema(responses=PrinterSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(_one(request, access.get(person(request), pk, Role.VIEW)))
+
+    @extend_schema(request=PrinterSerializer(partial=True), responses=PrinterSerializer)
+    def patch(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.MANAGE)
+        serializer = PrinterSerializer(printer, data=request.data, partial=True, context={"roles": {}})
+        serializer.is_valid(raise_exception=True)
+        if "bed_clear" in serializer.validated_data:
+            raise Invalid("A bed is cleared at /clear-bed/, by whoever looked at it.", field="bed_clear")
+        return Response(_one(request, services.change_printer(printer, **serializer.validated_data)))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, pk: UUID) -> Response:
+        services.remove_printer(access.get(person(request), pk, Role.MANAGE))
+        return Response(status=204)
+
+
+class TestConnection(FarmView):
+    """Can we reach it, is the key right, what is it."""
+
+    @extend_schema(request=None, responses={200: IdentitySerializer})
+    def post(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.MANAGE)
+        found = services.try_connection(printer)
+        return Response(
+            {
+                "software": found.software,
+                "name": found.name,
+                "status": found.status.value,
+                "message": found.message,
+                "capabilities": sorted(found.capabilities),
+            }
+        )
+
+
+class State(FarmView):
+    """The newest state, without asking the printer."""
+
+    @extend_schema(responses=StateSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.VIEW)
+        return Response(state_views(person(request), [printer])[printer.pk])
+
+
+class ClearBed(FarmView):
+    """The bed was looked at and is empty. Name the ``bed`` that the state showed."""
+
+    @extend_schema(
+        request=inline_serializer("ClearBed", {"bed": serializers.IntegerField(min_value=0)}), responses=StateSerializer
+    )
+    def post(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.OPERATE)
+        bed = request.data.get("bed") if isinstance(request.data, dict) else None
+        if isinstance(bed, bool) or not isinstance(bed, int):
+            raise Invalid("bed: the number that the printer's state showed.", field="bed")
+        services.clear_bed(printer, bed, by=person(request))
+        printer.refresh_from_db()
+        return Response(state_views(person(request), [printer])[printer.pk])
+
+
+class Commands(FarmView, GenericAPIView[Command]):
+    """What was asked of a printer. There is no start here: only dispatch starts prints."""
+
+    serializer_class = CommandSerializer
+    queryset = Command.objects.none()
+    filterset_fields = ["kind", "status"]
+
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.OPERATE)
+        page = self.paginate_queryset(self.filter_queryset(printer.commands.select_related("by")))
+        return self.get_paginated_response(CommandSerializer(page, many=True).data)
+
+    @extend_schema(request=CommandRequestSerializer, responses={202: CommandSerializer})
+    def post(self, request: Request, pk: UUID) -> Response:
+        printer = commandable(person(request), pk, request.data)
+        serializer = CommandRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        args = dict(serializer.validated_data)
+        kind, print_id = args.pop("command"), args.pop("print", None)
+        command = services.request_command(printer, kind, args, by=person(request), print_id=print_id)
+        return Response(CommandSerializer(command).data, status=202)
+
+
+def commandable(user: Any, pk: Any, data: Any) -> Printer:
+    """The printer, if this person operates it, or asks for their own live print to be paused, resumed or cancelled."""
+    printer = access.get(user, pk, Role.VIEW)
+    live = occupants([printer.pk]).get(printer.pk)
+    own = live is not None and live.owner_id == user.pk
+    kind = data.get("command") if isinstance(data, dict) else None
+    if own and kind in services.FOR_A_PRINT and live is not None and str(data.get("print")) == str(live.print_id):
+        return printer
+    return access.get(user, pk, Role.OPERATE)
+
+
+class OneCommand(FarmView):
+    @extend_schema(responses=CommandSerializer)
+    def get(self, request: Request, pk: UUID, command_pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.VIEW)
+        command = printer.commands.select_related("by").filter(pk=command_pk).first()
+        operates = access.role_on(person(request), printer) >= Role.OPERATE
+        if command is None or not (operates or command.by_id == person(request).pk):
+            raise NotFound("There is no such command, or you may not see it.")
+        return Response(CommandSerializer(command).data)
+
+
+class Files(FarmView):
+    """Files on the printer itself."""
+
+    @extend_schema(parameters=[_LOCATION], responses={200: FileSerializer})
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.OPERATE)
+        location = _location(request)
+        files = services.asking(printer, lambda driver: driver.list_files(location))
+        return Response({"next": None, "previous": None, "results": [asdict(file) for file in files]})
+
+    @extend_schema(parameters=[_LOCATION, OpenApiParameter("path", required=True)], responses={204: None})
+    def delete(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.OPERATE)
+        path, location = request.query_params.get("path", ""), _location(request)
+        if not path:
+            raise Invalid("path: which file, as the list shows it.", field="path")
+        live = occupants([printer.pk]).get(printer.pk)
+        if live is not None and live.remote_path == path:
+            raise Conflict("A print of the farm needs this file.", code="in_use")
+        services.asking(printer, lambda driver: driver.delete_file(path, location))
+        return Response(status=204)
+
+
+def _location(request: Request) -> str:
+    location = request.query_params.get("location", "local")
+    if location not in ("local", "sdcard"):
+        raise Invalid("location: local or sdcard.", field="location")
+    return location
+
+
+class Objects(FarmView):
+    """The vendor's own objects, for experts; ``?name=extruder&name=...`` for values."""
+
+    @extend_schema(parameters=[OpenApiParameter("name", many=True)], responses={200: dict[str, Any]})
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.OPERATE)
+        names = request.query_params.getlist("name")
+        return Response(services.asking(printer, lambda driver: driver.objects(names)))

@@ -1,0 +1,209 @@
+"""/api/profiles/, /api/models/, /api/gcodes/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework import serializers
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from farm.api import FarmView, person
+from farm.downloads import download
+from farm.errors import Forbidden, NotFound
+from farm.models import User
+from slicing import services
+from slicing.models import Gcode, Model3D, PrinterProfile
+
+
+class ProfileSerializer(serializers.ModelSerializer[PrinterProfile]):
+    class Meta:
+        model = PrinterProfile
+        fields = [
+            "id",
+            "name",
+            "revision",
+            "is_default",
+            "width",
+            "depth",
+            "height",
+            "origin_x",
+            "origin_y",
+            "nozzle_diameter",
+            "filament_diameter",
+            "flavour",
+            "max_nozzle_temperature",
+            "max_bed_temperature",
+            "start_gcode",
+            "end_gcode",
+        ]
+        read_only_fields = ["revision", "is_default"]
+
+
+class ModelSerializer(serializers.ModelSerializer[Model3D]):
+    size_mm = serializers.ListField(child=serializers.FloatField(), read_only=True, help_text="[x, y, z]")
+
+    class Meta:
+        model = Model3D
+        fields = ["id", "name", "size_mm", "triangles", "volume_mm3", "watertight", "bytes", "created_at"]
+
+
+class GcodeSerializer(serializers.ModelSerializer[Gcode]):
+    class Meta:
+        model = Gcode
+        fields = [
+            "id",
+            "name",
+            "profile",
+            "profile_revision",
+            "time_s",
+            "filament_mm",
+            "filament_g",
+            "layers",
+            "bytes",
+            "facts",
+            "created_at",
+        ]
+
+
+class UploadSerializer(serializers.Serializer[Any]):
+    file = serializers.FileField(allow_empty_file=True)  # empty: refused by the service, with its own sentence
+
+
+class GcodeUploadSerializer(UploadSerializer):
+    profile = serializers.UUIDField(required=False, help_text="default: the default profile")
+
+
+def may_operate(user: Any) -> None:
+    """Raises Forbidden unless this person operates some printer: such a file can move and heat one at will."""
+    if not user.has_perm("printers.operate"):
+        raise Forbidden("This needs the right to operate a printer. Ask the people who run the lab.")
+
+
+def own_models(user: User) -> QuerySet[Model3D]:
+    return Model3D.objects.all() if user.is_staff else Model3D.objects.filter(owner=user)
+
+
+def own_gcodes(user: User) -> QuerySet[Gcode]:
+    uploaded = Gcode.objects.exclude(owner=None)
+    return uploaded if user.is_staff else uploaded.filter(owner=user)
+
+
+class Profiles(FarmView, GenericAPIView[PrinterProfile]):
+    """Printer profiles: what kinds of machines there are."""
+
+    queryset = PrinterProfile.objects.all()
+    serializer_class = ProfileSerializer
+    filterset_fields = ["name", "nozzle_diameter", "flavour"]
+
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(responses={201: ProfileSerializer})
+    def post(self, request: Request) -> Response:
+        may_operate(person(request))
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        profile = services.add_profile(**serializer.validated_data)
+        return Response(self.get_serializer(profile).data, status=201)
+
+
+class Profile(FarmView):
+    @extend_schema(responses=ProfileSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(ProfileSerializer(_profile(pk)).data)
+
+    @extend_schema(request=ProfileSerializer(partial=True), responses=ProfileSerializer)
+    def patch(self, request: Request, pk: UUID) -> Response:
+        may_operate(person(request))
+        profile = _profile(pk)
+        serializer = ProfileSerializer(profile, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        return Response(ProfileSerializer(services.change_profile(profile, **serializer.validated_data)).data)
+
+
+def _profile(pk: Any) -> PrinterProfile:
+    profile = PrinterProfile.objects.filter(pk=pk).first()
+    if profile is None:
+        raise NotFound("There is no such printer profile.")
+    return profile
+
+
+class Models(FarmView, GenericAPIView[Model3D]):
+    """Uploaded models: own ones; staff see all."""
+
+    serializer_class = ModelSerializer
+    queryset = Model3D.objects.none()
+    parser_classes = [MultiPartParser]
+    filterset_fields = ["name", "kind", "watertight"]
+
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(own_models(person(request))))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(request={"multipart/form-data": UploadSerializer}, responses={201: ModelSerializer})
+    def post(self, request: Request) -> Response:
+        serializer = UploadSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        model = services.accept_model(person(request), serializer.validated_data["file"])
+        return Response(ModelSerializer(model).data, status=201)
+
+
+class OneModel(FarmView):
+    @extend_schema(responses=ModelSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(ModelSerializer(_own_model(request, pk)).data)
+
+
+class ModelFile(FarmView):
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> StreamingHttpResponse:
+        model = _own_model(request, pk)
+        return download(Path(model.file.path), model.name)
+
+
+def _own_model(request: Request, pk: Any) -> Model3D:
+    model = own_models(person(request)).filter(pk=pk).first()
+    if model is None:
+        raise NotFound("There is no such model, or you may not see it.")
+    return model
+
+
+class Gcodes(FarmView, GenericAPIView[Gcode]):
+    """Uploaded G-code: own files; staff see all. Uploading needs the right to operate a printer."""
+
+    serializer_class = GcodeSerializer
+    queryset = Gcode.objects.none()
+    parser_classes = [MultiPartParser]
+    filterset_fields = ["name", "profile"]
+
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(own_gcodes(person(request))))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(request={"multipart/form-data": GcodeUploadSerializer}, responses={201: GcodeSerializer})
+    def post(self, request: Request) -> Response:
+        may_operate(person(request))
+        serializer = GcodeUploadSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = serializer.validated_data.get("profile")
+        profile = _profile(wanted) if wanted else services.default_profile()
+        gcode = services.accept_gcode(person(request), serializer.validated_data["file"], profile)
+        return Response(GcodeSerializer(gcode).data, status=201)
+
+
+class OneGcode(FarmView):
+    @extend_schema(responses=GcodeSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        gcode = own_gcodes(person(request)).filter(pk=pk).first()
+        if gcode is None:
+            raise NotFound("There is no such G-code, or you may not see it.")
+        return Response(GcodeSerializer(gcode).data)
