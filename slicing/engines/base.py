@@ -70,13 +70,26 @@ class SliceSettings:
     top_layers: int = setting(4, "Solid layers at the top", "", 0, 100)
     bottom_layers: int = setting(4, "Solid layers at the bottom", "", 0, 100)
     infill_density: float = setting(15.0, "Infill", "%", 0.0, 100.0)
+    line_width: float = setting(0.0, "Width of a line; 0 = 1.125 times the nozzle", "mm", 0.0, 4.0)
+    infill_overlap: float = setting(15.0, "How far infill reaches into the innermost wall", "% of a line", 0.0, 50.0)
+    skirt_loops: int = setting(1, "Lines drawn around the part first, to get the filament flowing", "", 0, 20)
+    skirt_distance: float = setting(3.0, "Distance of these from the part", "mm", 0.0, 30.0)
+    retract_min_travel: float = setting(2.0, "Shorter travels do not retract", "mm", 0.0, 50.0)
+    fan_speed: float = setting(100.0, "Part cooling fan, from the second layer on", "%", 0.0, 100.0)
+    filament_density: float = setting(
+        1.24, "Density of the filament (PLA 1.24, PETG 1.27, ABS 1.04)", "g/cm3", 0.5, 10.0
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value, meta = getattr(self, f.name), f.metadata
             if "low" not in meta or meta["low"] is None:
                 continue
-            if not isinstance(value, int | float) or isinstance(value, bool) or not meta["low"] <= value <= meta["high"]:
+            if (
+                not isinstance(value, int | float)
+                or isinstance(value, bool)
+                or not meta["low"] <= value <= meta["high"]
+            ):
                 raise SlicingError(
                     f"{f.name} must be between {meta['low']:g} and {meta['high']:g} {meta['unit']}".rstrip() + "."
                 )

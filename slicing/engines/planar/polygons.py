@@ -56,9 +56,7 @@ class Rings:
 
     def take(self, keep: NDArray[np.bool_]) -> Rings:
         lengths = self.lengths
-        return Rings(
-            self.points[np.repeat(keep, lengths)], offsets(lengths[keep]), self.layer[keep], self.island[keep]
-        )
+        return Rings(self.points[np.repeat(keep, lengths)], offsets(lengths[keep]), self.layer[keep], self.island[keep])
 
     def paths(self) -> Paths:
         cuts = self.starts.tolist()
@@ -158,3 +156,18 @@ class Offsetter:
 
 def grown(paths: Paths, distance: float) -> Paths:
     return Offsetter(paths).by(distance) if paths else []
+
+
+def signatures(rings: Rings, count: int) -> NDArray[np.uint64]:
+    """(count,) one number per layer, equal when the layers hold the same edges, in whatever order."""
+    grid = np.rint(rings.points * SCALE).astype(np.int64).view(np.uint64)
+    here = grid[:, 0] * np.uint64(0x9E3779B97F4A7C15) + grid[:, 1] * np.uint64(0xC2B2AE3D27D4EB4F)
+    edge = here ^ (here[rings.next_point()] * np.uint64(0x165667B19E3779F9))
+    edge ^= edge >> np.uint64(31)
+    edge *= np.uint64(0xBF58476D1CE4E5B9)
+    edge ^= edge >> np.uint64(29)
+    total = np.concatenate([[np.uint64(0)], np.cumsum(edge)])
+    per_ring = total[rings.starts[1:]] - total[rings.starts[:-1]]
+    out = np.zeros(count, np.uint64)
+    np.add.at(out, rings.layer, per_ring)
+    return out

@@ -1,0 +1,216 @@
+"""The built-in engine: flat layers of even height, all of them computed at once on numpy and Clipper2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from slicing.engines import replay
+from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, SlicingError
+from slicing.engines.motion import durations
+from slicing.engines.planar import templates
+from slicing.engines.planar.cut import Layers, layers_for
+from slicing.engines.planar.fill import fill
+from slicing.engines.planar.moves import Program, program
+from slicing.engines.planar.polygons import Floats
+from slicing.engines.planar.regions import Flow, Regions, regions
+from slicing.engines.planar.sections import sections
+from slicing.engines.planar.text import encode
+from slicing.engines.planar.toolpaths import Toolpaths, ordered, toolpaths
+from slicing.mesh import Mesh
+
+MARGIN = 20.0  # mm from the origin while the outlines are computed, where coordinates must not be negative
+SAME = 1e-6
+
+
+class PlanarEngine:
+    name = "planar"
+    version = "1"
+
+    def slice(
+        self, mesh: Mesh, machine: Machine, settings: SliceSettings, out: Path, progress: Progress | None = None
+    ) -> SliceResult:
+        """See Engine.slice."""
+        report = progress or (lambda share: None)
+        check_settings(machine, settings)
+        check_size(mesh, machine)
+        report(0.0)
+        layers = layers_for(mesh.size_mm[2], settings.first_layer_height, settings.layer_height)
+        flow = Flow.of(settings, layers)
+        found = areas(mesh, layers, flow, settings, _share(report, 0.0, 0.6))
+        layers = check_layers(found, layers)
+        flow = Flow.of(settings, layers)
+        solid, sparse = fill(found, flow, settings, _share(report, 0.6, 0.8))
+        paths = ordered(_on_bed(toolpaths(found, solid, sparse, flow, settings), mesh, machine))
+        report(0.85)
+        place = check_fits(paths, layers, flow, machine)
+        result = _write(paths, _moved(found, mesh, machine), layers, machine, settings, place, out)
+        report(1.0)
+        return result
+
+
+def _share(report: Progress, low: float, high: float) -> Callable[[float], None]:
+    return lambda done: report(low + done * (high - low))
+
+
+def check_settings(machine: Machine, settings: SliceSettings) -> None:
+    """Refuse what this machine cannot do."""
+    for word, mine, its in (
+        ("nozzle", settings.nozzle_diameter, machine.nozzle_diameter),
+        ("filament", settings.filament_diameter, machine.filament_diameter),
+    ):
+        if abs(mine - its) > SAME:
+            raise SlicingError(
+                f"The settings say a {word} of {mine:g} mm, but the printer profile has one of {its:g} mm."
+            )
+    for word, value, most in (
+        ("nozzle", settings.nozzle_temperature, machine.max_nozzle_temperature),
+        ("bed", settings.bed_temperature, machine.max_bed_temperature),
+    ):
+        if value > most:
+            raise SlicingError(f"A {word} temperature of {value:g} C is above the {most:g} C that this printer allows.")
+
+
+def check_size(mesh: Mesh, machine: Machine) -> None:
+    """Refuse what is larger than the printable volume, before any work is done on it."""
+    size = mesh.size_mm
+    if any(s > most + 1e-3 for s, most in zip(size, machine.size, strict=True)):
+        raise SlicingError(f"The part is {_by(size)} mm, but the printer can only print {_by(machine.size)} mm.")
+
+
+def _by(size: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.1f}".removesuffix(".0") for s in size)
+
+
+def areas(mesh: Mesh, layers: Layers, flow: Flow, settings: SliceSettings, report: Progress) -> Regions:
+    """Walls and fill areas, with the part's lowest corner at (MARGIN, MARGIN, 0)."""
+    triangles = mesh.triangles - (mesh.bounds[0] - np.array([MARGIN, MARGIN, 0.0]))
+    if mesh.signed_volume_mm3 < 0:
+        triangles = triangles[:, ::-1]
+    rings = sections(triangles, layers, _share(report, 0.0, 0.5))
+    found = regions(rings, layers, flow, settings, _share(report, 0.5, 1.0))
+    if not len(found.outlines):
+        raise SlicingError(
+            f"The part is thinner than a line of {flow.width:g} mm everywhere; nothing would be printed."
+        )
+    return found
+
+
+def check_layers(found: Regions, layers: Layers) -> Layers:
+    """The layers that something is printed in: a tip may be too thin for the last ones. Refuses a part that floats."""
+    present = np.unique(found.island_layer)
+    if present[0] != 0:
+        raise SlicingError(
+            "The part hardly touches the bed: its first layer is empty. Turn it so that a flat side is below."
+        )
+    gap = np.flatnonzero(np.diff(present) > 1)
+    if len(gap):
+        low, high = layers.tops[present[gap[0]]], layers.tops[present[gap[0] + 1] - 1]
+        raise SlicingError(
+            f"A piece of the part floats: nothing would be printed between {low:.1f} mm and {high:.1f} mm. "
+            "Repair the model, or print its pieces one by one."
+        )
+    return Layers(layers.tops[: len(present)], layers.heights[: len(present)])
+
+
+def _shift(mesh: Mesh, machine: Machine) -> Floats:
+    """From the coordinates of areas() to those of the bed: the part in its centre, on a whole number of um."""
+    size = np.array(mesh.size_mm[:2])
+    middle = np.array(machine.origin) + np.array(machine.size[:2]) / 2
+    return np.round(middle - size / 2 - MARGIN, 3)
+
+
+def _on_bed(paths: Toolpaths, mesh: Mesh, machine: Machine) -> Toolpaths:
+    return replace(paths, points=paths.points + _shift(mesh, machine))
+
+
+def _moved(found: Regions, mesh: Mesh, machine: Machine) -> Regions:
+    return replace(found, outlines=replace(found.outlines, points=found.outlines.points + _shift(mesh, machine)))
+
+
+def check_fits(paths: Toolpaths, layers: Layers, flow: Flow, machine: Machine) -> templates.Place:
+    """Bounds of the print, lines at their full width. Raises SlicingError when they exceed the machine's."""
+    low, high = paths.points.min(axis=0) - flow.width / 2, paths.points.max(axis=0) + flow.width / 2
+    corner, size = np.array(machine.origin), np.array(machine.size[:2])
+    top = float(layers.tops[-1])
+    if (low < corner - 1e-3).any() or (high > corner + size + 1e-3).any() or top > machine.size[2] + 1e-3:
+        needed = (*(high - low).tolist(), top)
+        raise SlicingError(
+            f"The print needs {_by(needed)} mm with its skirt, but the printer can only print {_by(machine.size)} mm. "
+            "Make it smaller, turn it, or leave out the skirt."
+        )
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    return templates.Place((x0, y0), (x1, y1), top, len(layers))
+
+
+def _write(
+    paths: Toolpaths,
+    found: Regions,
+    layers: Layers,
+    machine: Machine,
+    settings: SliceSettings,
+    place: templates.Place,
+    out: Path,
+) -> SliceResult:
+    start = templates.start_gcode(machine, settings, place)
+    end = templates.end_gcode(machine, settings, place)
+    before = replay.parse(start.encode(), relative_e=True)
+    body = program(paths, found, layers, settings, before.end[:2])
+    after = replay.parse(end.encode(), relative_e=True, begin=(*paths.points[-1].tolist(), place.top))
+    time = before.seconds(machine) + float(durations(body.moves, machine).sum()) + after.seconds(machine)
+    result = _result(body, before.filament_mm, time, paths, layers, settings)
+    text = encode(body.lines, _layer_headers(body, layers, settings))
+    with out.open("wb") as file:
+        file.write(header(result, settings, machine).encode() + start.encode() + b"G90\nM83\n")
+        file.write(text)
+        file.write(end.encode())
+    return result
+
+
+def _result(
+    body: Program, primed: float, time: float, paths: Toolpaths, layers: Layers, settings: SliceSettings
+) -> SliceResult:
+    filament = body.filament_mm + primed
+    volume = filament * math.pi * settings.filament_diameter**2 / 4
+    (x0, y0), (x1, y1) = paths.points.min(axis=0).tolist(), paths.points.max(axis=0).tolist()
+    return SliceResult(
+        time_s=time,
+        filament_mm=filament,
+        filament_g=volume / 1000 * settings.filament_density,
+        layers=len(layers),
+        bounds=((x0, y0, float(layers.tops[0])), (x1, y1, float(layers.tops[-1]))),
+        facts={"filament_cm3": volume / 1000, "lines": len(body.lines)},
+    )
+
+
+def _layer_headers(body: Program, layers: Layers, settings: SliceSettings) -> list[tuple[int, bytes]]:
+    headers = []
+    for k, row in enumerate(body.layer_starts.tolist()):
+        text = f";LAYER_CHANGE\n;Z:{layers.tops[k]:.6g}\n;HEIGHT:{layers.heights[k]:.6g}\n"
+        if k == 1 and settings.fan_speed > 0:
+            text += f"M106 S{round(255 * settings.fan_speed / 100)}\n"
+        headers.append((row, text.encode()))
+    return headers
+
+
+def header(result: SliceResult, settings: SliceSettings, machine: Machine) -> str:
+    """What people and programs look for at the top of a file. No date in it: equal input gives an equal file."""
+    minutes, seconds = divmod(round(result.time_s), 60)
+    lines = [
+        f"generated by Print Farm, engine planar {PlanarEngine.version}",
+        f"flavour = {machine.flavour}",
+        f"total layers count = {result.layers}",
+        f"filament used [mm] = {result.filament_mm:.2f}",
+        f"filament used [cm3] = {result.facts['filament_cm3']:.3f}",
+        f"filament used [g] = {result.filament_g:.2f}",
+        f"estimated printing time (normal mode) = {minutes // 60}h {minutes % 60}m {seconds}s",
+        *(
+            f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+            for name, value in asdict(settings).items()
+        ),
+    ]
+    return "".join(f"; {line}\n" for line in lines)

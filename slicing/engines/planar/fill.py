@@ -1,0 +1,300 @@
+"""Which parts of every layer are solid and which sparse, and the zig-zag lines that fill them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slicing.engines.base import SliceSettings as Settings
+from slicing.engines.planar.polygons import Floats, Ints, Rings, joined, offsets, signatures
+from slicing.engines.planar.regions import Flow, Regions
+from slicing.engines.planar.scanlines import GRID, Crossings, Family, Intervals, crossings, overlaps
+
+SPARSE, SOLID = 1, 2
+ANGLE = math.pi / 4  # of infill on even layers; odd ones are square to it
+EVENTS = 3_000_000  # that are sorted at once; bounds the memory
+ANCHOR = 0.6  # mm that solid areas reach into sparse ones, and sparse lines into solid areas
+SHORTEST_SOLID = 1.0  # mm; smaller patches of solid are not worth a visit
+SHORTEST_SPARSE = 1.0
+SHORTEST = 0.1  # mm, of any line
+
+# Weights of events by code. The sum says: own area in the bits from 16 up, number of neighbours that cover below them.
+_OWN, _OTHER = 0, 2
+_WEIGHTS = np.array([-(1 << 16), 1 << 16, -1, 1])
+_CODE_BITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FillPaths:
+    """Polylines: path p is points[starts[p]:starts[p + 1]]."""
+
+    points: Floats
+    starts: Ints
+    layer: Ints
+    island: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """Which neighbouring layers must cover a place for it to be sparse."""
+
+    whole: NDArray[np.bool_]  # (layers,) solid everywhere
+    pairs: list[tuple[int, NDArray[np.bool_]]]  # (k, for each layer i: must layer i + k be looked at)
+    need: Ints  # (layers,) how many are looked at
+
+
+def _cover(regions: Regions, count: int, settings: Settings) -> _Cover:
+    layer = np.arange(count)
+    whole = (layer < settings.bottom_layers) | (layer >= count - settings.top_layers)
+    if settings.infill_density >= 100:
+        whole[:] = True
+    same = signatures(regions.outlines, count)
+    pairs = []
+    for k in [*range(-settings.bottom_layers, 0), *range(1, settings.top_layers + 1)]:
+        at = np.clip(layer + k, 0, count - 1)
+        pairs.append((k, ~whole & (same[at] != same)))  # a layer like this one covers it wholly
+    need = sum((looked.astype(np.int64) for _, looked in pairs), np.zeros(count, np.int64))
+    return _Cover(whole, pairs, need)
+
+
+def fill(
+    regions: Regions, flow: Flow, settings: Settings, step: Callable[[float], None]
+) -> tuple[FillPaths, FillPaths]:
+    """(solid, sparse) lines of all layers."""
+    count = len(flow.spacings)
+    cover = _cover(regions, count, settings)
+    done: tuple[list[FillPaths], list[FillPaths]] = ([], [])
+    jobs = [*_families(flow, cover, settings)]
+    for number, (kind, family, layers) in enumerate(jobs):
+        for part in _parts(regions, family, layers, cover):
+            found, kinds = _classified(regions, family, part, cover)
+            lines = _solid(found, kinds, settings) if kind == SOLID else _sparse(found, kinds)
+            reach = 4 * family.spacing if kind == SOLID else 1.5 * family.spacing
+            done[kind == SPARSE].append(_zigzag(lines, family, _origin(regions, family), reach))
+            step((number + 0.5) / len(jobs))
+        step((number + 1) / len(jobs))
+    return _together(done[0]), _together(done[1])
+
+
+def _families(flow: Flow, cover: _Cover, settings: Settings) -> Iterator[tuple[int, Family, Ints]]:
+    """(kind, scan lines, layers that use them)."""
+    layer = np.arange(len(flow.spacings))
+    for spacing in np.unique(flow.spacings).tolist():
+        for parity in (0, 1):
+            mine = (flow.spacings == spacing) & (layer % 2 == parity)
+            angle = ANGLE + parity * math.pi / 2
+            if mine.any():
+                yield SOLID, Family(angle, spacing), layer[mine]
+            sparse = mine & ~cover.whole
+            if sparse.any() and settings.infill_density > 0:
+                yield SPARSE, Family(angle, spacing * 100 / settings.infill_density), layer[sparse]
+
+
+def _origin(regions: Regions, family: Family) -> float:
+    if not len(regions.outlines.points):
+        return 0.0
+    return float(family.along(regions.outlines.points)[0].min()) - 1.0
+
+
+def _parts(regions: Regions, family: Family, layers: Ints, cover: _Cover) -> Iterator[Ints]:
+    """The layers in portions of about EVENTS events."""
+    edges = np.abs(np.diff(family.along(regions.outlines.points)[1], append=0.0)) / family.spacing + 0.1
+    per_layer = np.bincount(regions.outlines.layer[regions.outlines.ring_of_point()], edges, len(cover.need))
+    portion = (np.cumsum(per_layer[layers] * (cover.need[layers] + 1)) // EVENTS).astype(np.int64)
+    for number in np.unique(portion).tolist():
+        yield layers[portion == number]
+
+
+def _classified(regions: Regions, family: Family, layers: Ints, cover: _Cover) -> tuple[Intervals, Ints]:
+    """Every piece of every scan line within the fill area, and whether it is SPARSE or SOLID."""
+    count = len(cover.need)
+    slot = np.full(count, -1)
+    slot[layers] = np.arange(len(layers))
+    origin = _origin(regions, family)
+    area = regions.fill.take(slot[regions.fill.layer] >= 0)
+    own = crossings(area, family, origin)
+    near = np.zeros(count, bool)
+    for k, looked in cover.pairs:
+        near[(layers + k)[looked[layers]]] = True
+    around = regions.outlines.take(near[regions.outlines.layer])
+    other = crossings(around, family, origin)
+    grid = _Grid.of(own, other, area, len(layers))
+    keys = [grid.keys(slot[area.layer[own.ring]], own, _OWN, grid.member(area)[own.ring])]
+    layer_of_other = around.layer[other.ring]
+    for k, looked in cover.pairs:
+        target = layer_of_other - k
+        wanted = np.flatnonzero((target >= 0) & (target < count))
+        at = slot[target[wanted]]
+        mine = (at >= 0) & looked[target[wanted]]
+        keys.append(grid.keys(at[mine], other.take(wanted[mine]), _OTHER, 0))
+    need = np.where(cover.whole, -1, cover.need)[layers]
+    return grid.intervals(np.concatenate(keys), need, layers, area)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """How events are packed: slot of the layer and line | position | number of the island | code."""
+
+    first_line: int
+    lines: int
+    position_bits: int
+    member_bits: int
+    first_island: Ints  # (slots,)
+
+    @staticmethod
+    def of(own: Crossings, other: Crossings, area: Rings, slots: int) -> _Grid:
+        lines = np.concatenate([own.line, other.line]) if len(own.line) else np.zeros(1, np.int64)
+        top = max((int(c.u.max()) for c in (own, other) if len(c.u)), default=0)
+        low, high = int(lines.min()), int(lines.max())
+        order = np.searchsorted(np.unique(area.layer), area.layer)
+        first = np.full(slots, np.iinfo(np.int64).max)
+        np.minimum.at(first, order, area.island)
+        members = int((area.island - first[order]).max()) + 1 if len(area) else 1
+        grid = _Grid(low, high - low + 1, top.bit_length(), members.bit_length(), first)
+        if (slots * grid.lines).bit_length() + grid.position_bits + grid.member_bits + _CODE_BITS > 63:
+            raise OverflowError("scan lines do not fit into 63 bits")
+        return grid
+
+    def member(self, area: Rings) -> Ints:
+        return area.island - self.first_island[np.searchsorted(np.unique(area.layer), area.layer)]
+
+    def keys(self, slot: Ints, events: Crossings, code: int, member: Ints | int) -> Ints:
+        row = slot * self.lines + (events.line - self.first_line)
+        place = (row << self.position_bits) | events.u
+        return (((place << self.member_bits) | member) << _CODE_BITS) | (events.entering + code)
+
+    def intervals(self, keys: Ints, need: Ints, layers: Ints, area: Rings) -> tuple[Intervals, Ints]:
+        keys.sort()
+        weight = np.cumsum(_WEIGHTS[keys & ((1 << _CODE_BITS) - 1)])
+        place = keys >> (_CODE_BITS + self.member_bits)
+        entered = (keys & ((1 << _CODE_BITS) - 1)) == _OWN + 1
+        last_entered = np.maximum.accumulate(np.where(entered, np.arange(len(keys)), 0))
+        last = np.ones(len(keys), bool)  # of the events at one place; what lies between them has no length
+        last[:-1] = place[1:] != place[:-1]
+        at = np.flatnonzero(last)
+        weight, place = weight[at], place[at]
+        slot = (place >> self.position_bits) // self.lines
+        inside = weight >= 1 << 15
+        kind = np.where(inside, np.where((weight & 0xFFFF) == need[slot], SPARSE, SOLID), 0)
+        change = np.ones(len(kind), bool)
+        change[1:] = kind[1:] != kind[:-1]
+        begin = np.flatnonzero(change)
+        end = np.append(begin[1:], len(kind) - 1)
+        real = kind[begin] > 0
+        begin, end = begin[real], end[real]
+        owner = (keys[last_entered[at[begin]]] >> _CODE_BITS) & ((1 << self.member_bits) - 1)
+        row, mask = place[begin] >> self.position_bits, (1 << self.position_bits) - 1
+        made = Intervals(
+            layers[row // self.lines],
+            row % self.lines + self.first_line,
+            place[begin] & mask,
+            place[end] & mask,
+            self._islands(row // self.lines, owner, area, layers),
+        )
+        return made, kind[begin]
+
+    def _islands(self, slot: Ints, member: Ints, area: Rings, layers: Ints) -> Ints:
+        present = np.searchsorted(np.unique(area.layer), layers)
+        return self.first_island[present[slot]] + member
+
+
+def _runs(found: Intervals) -> tuple[Ints, Ints]:
+    """(low, high) of the whole stretch of fill area that each interval is a part of."""
+    row = found.row()
+    new = np.ones(len(found), bool)
+    new[1:] = (row[1:] != row[:-1]) | (found.low[1:] != found.high[:-1])
+    begin = np.flatnonzero(new)
+    run = np.cumsum(new) - 1
+    return found.low[begin][run], np.maximum.reduceat(found.high, begin)[run] if len(begin) else found.high
+
+
+def _solid(found: Intervals, kinds: Ints, settings: Settings) -> Intervals:
+    """The solid pieces, grown a little into sparse neighbours, without scraps."""
+    run_low, run_high = _runs(found)
+    solid = np.flatnonzero(kinds == SOLID)
+    pieces, low, high = found.take(solid), run_low[solid], run_high[solid]
+    if settings.infill_density > 0:
+        reach = round(ANCHOR * GRID)
+        pieces, low, high = _merged(pieces, low, high, reach)
+    whole = (pieces.low == low) & (pieces.high == high)
+    long = pieces.high - pieces.low >= SHORTEST_SOLID * GRID
+    pieces, whole = pieces.take(long | whole), whole[long | whole]
+    row = pieces.row()
+    lone = (overlaps(pieces, row - 1, row, pieces)[1] == 0) & (overlaps(pieces, row + 1, row, pieces)[1] == 0)
+    pieces = pieces.take(~lone | whole)
+    return pieces.take(pieces.high - pieces.low >= SHORTEST * GRID)
+
+
+def _merged(pieces: Intervals, run_low: Ints, run_high: Ints, reach: int) -> tuple[Intervals, Ints, Ints]:
+    """Pieces grown by ``reach`` within their runs; those that meet become one."""
+    if not len(pieces):
+        return pieces, run_low, run_high
+    low, high = np.maximum(pieces.low - reach, run_low), np.minimum(pieces.high + reach, run_high)
+    row = pieces.row()
+    new = np.ones(len(low), bool)
+    new[1:] = (row[1:] != row[:-1]) | (run_low[1:] != run_low[:-1]) | (low[1:] > high[:-1])
+    begin = np.flatnonzero(new)
+    grown = Intervals(
+        pieces.layer[begin], pieces.line[begin], low[begin], np.maximum.reduceat(high, begin), pieces.island[begin]
+    )
+    return grown, run_low[begin], run_high[begin]
+
+
+def _sparse(found: Intervals, kinds: Ints) -> Intervals:
+    """The sparse pieces, reaching a little into the solid ones next to them."""
+    run_low, run_high = _runs(found)
+    sparse = np.flatnonzero((kinds == SPARSE) & (found.high - found.low >= SHORTEST_SPARSE * GRID))
+    pieces = found.take(sparse)
+    return _merged(pieces, run_low[sparse], run_high[sparse], round(ANCHOR * GRID))[0]
+
+
+def _zigzag(lines: Intervals, family: Family, origin: float, reach: float) -> FillPaths:
+    """Join each line to the one line that it overlaps on the next scan line, where that is one only.
+
+    ``reach`` in mm: ends further apart than this begin a new path.
+    """
+    n = len(lines)
+    if n == 0:
+        return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), lines.layer, lines.island)
+    row = lines.row()
+    up, ups = overlaps(lines, row + 1, row, lines)
+    _, downs = overlaps(lines, row - 1, row, lines)
+    target = np.minimum(up, n - 1)
+    linked = (ups == 1) & (downs[target] == 1) & (lines.island[target] == lines.island)
+    head, rank = _ranks(np.where(linked, target, -1))
+    order = np.lexsort((rank, head))
+    lines, head, rank = lines.take(order), head[order], rank[order]
+    backward = rank % 2 == 1
+    enter, leave = np.where(backward, lines.high, lines.low), np.where(backward, lines.low, lines.high)
+    new = np.ones(n, bool)
+    new[1:] = (head[1:] != head[:-1]) | (np.abs(enter[1:] - leave[:-1]) > reach * GRID)
+    begin = np.flatnonzero(new)
+    u = np.stack([enter, leave], axis=1).ravel() / GRID + origin
+    points = family.back(u, np.repeat(lines.line, 2))
+    return FillPaths(points, 2 * np.append(begin, n), lines.layer[begin], lines.island[begin])
+
+
+def _ranks(following: Ints) -> tuple[Ints, Ints]:
+    """(first member, position) in the chain that each member belongs to; ``following`` is -1 at the ends."""
+    n = len(following)
+    before = np.arange(n)
+    has = np.flatnonzero(following >= 0)
+    before[following[has]] = has
+    head, rank = before, (before != np.arange(n)).astype(np.int64)
+    while True:  # pointer jumping: the distance looked back doubles each time
+        further = head[head]
+        if np.array_equal(further, head):
+            return head, rank
+        rank = rank + rank[head]
+        head = further
+
+
+def _together(parts: list[FillPaths]) -> FillPaths:
+    if not parts:
+        return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+    as_rings = joined([Rings(p.points, p.starts, p.layer, p.island) for p in parts])
+    return FillPaths(as_rings.points, offsets(as_rings.lengths), as_rings.layer, as_rings.island)
