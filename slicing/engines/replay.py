@@ -133,8 +133,8 @@ def parse(data: bytes, relative_e: bool = False, begin: tuple[float, ...] = (0.0
     parts: list[tuple[Floats, Floats, Floats]] = []
     for low, high in _chunks(data):
         found = words(data[low:high])
-        for name, heats in (("M104", nozzle), ("M109", nozzle), ("M140", bed), ("M190", bed)):
-            temperatures = found.values[found.code == code(name), 5]
+        for names, heats in ((("M104", "M109"), nozzle), (("M140", "M190"), bed)):
+            temperatures = found.values[np.isin(found.code, [code(name) for name in names]), 5]
             heats += temperatures[np.isfinite(temperatures)].tolist()
         _replay(found, state, parts)
     position = np.concatenate([p[0] for p in parts]) if parts else np.empty((0, 3))

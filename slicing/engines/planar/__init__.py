@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slicing.engines import replay
+from slicing.engines import VERSIONS, replay
 from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, SlicingError
 from slicing.engines.motion import durations
 from slicing.engines.planar import templates
@@ -29,7 +29,7 @@ SAME = 1e-6
 
 class PlanarEngine:
     name = "planar"
-    version = "1"
+    version = VERSIONS["planar"]
 
     def slice(
         self, mesh: Mesh, machine: Machine, settings: SliceSettings, out: Path, progress: Progress | None = None

@@ -48,7 +48,8 @@ class _Plan:
 
     @property
     def count(self) -> Ints:
-        return sum(m.astype(np.int64) for m in (self.lift, self.travel, self.retract, self.retract, self.comment))
+        rows = np.stack([self.lift, self.travel, self.retract, self.retract, self.comment])  # a retraction is undone
+        return rows.sum(axis=0, dtype=np.int64)
 
 
 def program(
@@ -85,8 +86,9 @@ def _plan(paths: Toolpaths, regions: Regions, came: Floats, first: Floats, setti
     retract = away > settings.retract_min_travel
     if settings.retract_length == 0:
         retract[:] = False
-    home = np.zeros(len(paths), bool)
-    home[1:] = (paths.island[1:] == paths.island[:-1]) & (paths.island[1:] >= 0)
+    home = np.zeros(len(paths), bool)  # the way may stay within one island, or lead from the layer below into it
+    home[1:] = (paths.island[1:] == paths.island[:-1]) | new_layer[1:]
+    home[1:] &= (paths.island[1:] >= 0) & (paths.island[:-1] >= 0)
     inside = np.flatnonzero(retract & home)
     retract[inside[stays_inside(regions, paths.island[inside], came[inside], first[inside])]] = False
     return _Plan(new_layer, travel | new_layer, retract, comment)

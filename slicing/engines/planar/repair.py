@@ -239,7 +239,8 @@ def _join(opened: list[_Chain]) -> tuple[list[_Chain], list[_Chain]]:
         i, j = int(a[k]), int(b[k])
         if partner[i] < 0 and partner[j] < 0:
             partner[i], partner[j] = j, i
-    closed, left = [], []
+    closed: list[_Chain] = []
+    left: list[_Chain] = []
     for run, loop in _follow(partner):
         pieces = [opened[h >> 1].points if h % 2 == 0 else opened[h >> 1].points[::-1] for h in run]
         balance = sum(opened[h >> 1].balance * (1 if h % 2 == 0 else -1) for h in run)

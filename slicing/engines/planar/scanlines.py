@@ -1,10 +1,10 @@
 """Areas as intervals on parallel scan lines: the infill of all layers at once, without polygon booleans.
 
 A family of scan lines has a direction and a spacing. Each contour of each layer crosses them in events that carry a
-weight (+1 where the contour is entered, -1 where it is left, times a weight that says whose contour it is). Sorted along
-the lines and summed up, the weights tell for every piece of every line what covers it: the area to be filled, and the
-layers above and below it. Each event is one 64-bit integer (line | position | code), because sorting plain integers is
-five times faster than sorting indices.
+weight (+1 where the contour is entered, -1 where it is left, times a weight that says whose contour it is). Sorted
+along the lines and summed up, the weights tell for every piece of every line what covers it: the area to be filled,
+and the layers above and below it. Each event is one 64-bit integer (line | position | code), because sorting plain
+integers is five times faster than sorting indices.
 """
 
 from __future__ import annotations

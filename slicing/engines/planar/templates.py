@@ -1,6 +1,6 @@
 """Start and end G-code: text with {variables} from a fixed list. No expressions, no code.
 
-VARIABLES names them all with their meaning; anything else in braces is an error that names it, found before a printer is.
+VARIABLES names them all with their meaning; anything else in braces is an error that names it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Moves as G-code text, by a matrix of digits: rows are lines, columns are characters, and a mask says which of them are
-there. Four times faster than formatting line by line, and byte for byte the same."""
+"""Moves as G-code text, by a matrix of digits: rows are lines, columns are characters, and a mask says which of them
+are there. Four times faster than formatting line by line, and byte for byte the same."""
 
 from __future__ import annotations
 
