@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --disable-pip-version-check --progress-bar off --require-hashes --requirement
 SHOW_PROGRESS := { grep --line-buffered -E '^ *(Collecting|Building|Installing)' | cut -c-100 || true; }
-PIP_COMPILE = $(CURDIR)/$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
-	--no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+# for 3.11.0: what only the first 3.11s need is harmless to the others
+COMPILE = $(CURDIR)/$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 # as in production, on an empty data folder
 AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
 	FARM_DATA_DIR=$$data FARM_TLS=true FARM_PROXIES=1 FARM_HOSTS=farm.example FARM_ORIGINS=https://farm.example
@@ -45,7 +46,7 @@ format: dev ## put the code into its standard form
 
 lock: dev ## pin and hash anew what requirements/*.in ask for (UPGRADE=1 takes the newest)
 	cd requirements; for name in farm dev octoprint moonraker; do \
-		echo "$$name"; $(PIP_COMPILE) $$name.in --output-file $$name.lock; done
+		echo "$$name"; $(COMPILE) $$name.in --output-file $$name.lock >/dev/null; done
 	@! grep -nE '://|--(extra-)?index|--find-links|--trusted-host' requirements/*.lock
 
 clean: ## forget the environments and the demo's data
