@@ -221,7 +221,7 @@ class Answers:
     def __call__(self) -> bool:
         if self._connection is None:
             self._connection = socket.create_connection(self._address, timeout=5)
-            self._connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            self._connection.sendall(b"GET /healthy/ HTTP/1.0\r\nHost: localhost\r\n\r\n")
             self._connection.setblocking(False)
             return False
         try:
