@@ -258,6 +258,42 @@ class MoonrakerPeer(Peer):
         return bool(self.api_key)
 
 
+class SimulatorPeer(Peer):
+    """One of the farm's own simulators (kind "octoprint" or "moonraker"), as a process like the real servers."""
+
+    def __init__(self, kind: str, speed: float = 20.0) -> None:
+        super().__init__()
+        self.kind = kind
+        self.speed = speed
+        self.api_key = "SIMULATED0123456789ABCDEF0123456"
+        self._start(lambda: None)
+
+    def _launch(self) -> None:
+        self._run(
+            "simulator", sys.executable, "-m", f"printers.simulators.{self.kind}", "--port", str(self.port),
+            "--api-key", self.api_key, "--speed", str(self.speed), "--data-dir", self.folder / "data",
+        )  # fmt: skip
+
+    def _await_ready(self) -> None:
+        self._until(f"simulated {self.kind}", self._answers)
+
+    def _answers(self) -> bool:
+        return _json(f"{self.url}/simulator/", self.api_key, "printing") is False
+
+    def fault(self, name: str, **details: object) -> None:
+        """Order one of the faults that :mod:`printers.simulators.control` names."""
+        requests.post(
+            f"{self.url}/simulator/", json={"fault": name, **details}, headers={"X-Api-Key": self.api_key}, timeout=5
+        ).raise_for_status()
+
+    def happened(self) -> dict[str, Any]:
+        """What really happened at the machine: starts, commands, uploads, filament_mm."""
+        answer = requests.get(f"{self.url}/simulator/", headers={"X-Api-Key": self.api_key}, timeout=5)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+
 def _octoprint_data() -> Path:
     """The pristine data folder: one user, because without one OctoPrint starts its set-up wizard."""
     template = (TEMPLATES / "octoprint.yaml").read_bytes()

@@ -47,8 +47,10 @@ SLOWEST_UPLOAD = 20_000
 MAX_ANSWER = 32 * 2**20
 #: The biggest message is OctoPrint's history of 30 minutes, below 100 kB.
 MAX_MESSAGE = 4 * 2**20
-#: A socket that says nothing for this long is dead: both vendors speak at least once a second.
+#: A socket that says nothing for this long is dead.
 SILENCE_S = 15.0
+#: After this much silence we ask with a ping (OctoPrint is silent while its printer is not connected).
+PING_S = 4.0
 #: How long a stream may take to notice that it was told to stop.
 SLICE_S = 0.5
 
@@ -375,13 +377,17 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
+#: What :meth:`Socket.receive` gives for a control frame: the other side lives and has nothing to say.
+ALIVE: dict[str, Any] = {}
+
+
 class Socket:
     """A WebSocket that speaks JSON objects, never blocks for long and never believes in silence."""
 
     def __init__(self, link: websocket.WebSocket, place: str) -> None:
         self._link = link
         self._place = place
-        self._heard = time.monotonic()
+        self._heard = self._pinged = time.monotonic()
         link.frame_buffer = _BoundedFrames(self._receive_bytes, skip_utf8_validation=True)
         link.settimeout(SLICE_S)
 
@@ -400,15 +406,14 @@ class Socket:
             raise Unreachable(f"The connection to {self._place} broke.") from None
 
     def messages(self, stop: Event) -> Iterator[dict[str, Any] | None]:
-        """Every message, and None about twice a second while there is none. Ends when ``stop`` is set.
+        """Every message, ALIVE, and None about twice a second while there is none. Ends when ``stop`` is set.
         Raises Unreachable when the connection breaks or says nothing for 15 s."""
         while not stop.is_set():
             yield self.receive()
 
     def receive(self) -> dict[str, Any] | None:
-        """The next message, or None when a slice of time passed without one. Raises Unreachable, Garbled."""
-        if time.monotonic() - self._heard > SILENCE_S:
-            raise Unreachable(f"{self._place} says nothing.")
+        """The next message, ALIVE, or None when a slice of time passed without one. Raises Unreachable, Garbled."""
+        self._ask_if_silent()
         try:
             opcode, frame = self._link.recv_data_frame(control_frame=True)
         except websocket.WebSocketTimeoutException:
@@ -421,8 +426,19 @@ class Socket:
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise Unreachable(f"{self._place} closed the connection.")
         if opcode not in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
-            return None
+            return ALIVE
         return self._decoded(frame.data)
+
+    def _ask_if_silent(self) -> None:
+        now = time.monotonic()
+        if now - self._heard > SILENCE_S:
+            raise Unreachable(f"{self._place} says nothing.")
+        if now - max(self._heard, self._pinged) > PING_S:
+            self._pinged = now
+            try:
+                self._link.ping()
+            except (websocket.WebSocketException, OSError):
+                raise Unreachable(f"The connection to {self._place} broke.") from None
 
     def _decoded(self, data: bytes) -> dict[str, Any]:
         try:

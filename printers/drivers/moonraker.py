@@ -225,11 +225,11 @@ def has_printed(before: PrintMarker, now: PrintMarker) -> bool:
 class MoonrakerReducer:
     """Subscription answers, notifications and history in, the whole state out. No I/O: captures replay through it."""
 
-    def __init__(self, ended: Ended | None = None) -> None:
+    def __init__(self) -> None:
         self._objects: dict[str, dict[str, Any]] = {}
         self._heaters: dict[str, str] = {}
         self._job: Mapping[str, Any] | None = None  # the newest of the history
-        self._ended = ended
+        self._ended: Ended | None = None
 
     @property
     def attached(self) -> bool:
@@ -396,7 +396,6 @@ class MoonrakerDriver(PrinterDriver):
     def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
         super().__init__(base_url, api_key, check_address)
         self._door = Door(base_url, api_key, check_address)
-        self._ended: Ended | None = None  # what was seen live survives a reconnect: the history says less
 
     # -- reading
 
@@ -460,16 +459,16 @@ class MoonrakerDriver(PrinterDriver):
             return {}
 
     def stream(self, stop: Event) -> Iterator[PrinterState]:
-        reducer = MoonrakerReducer(self._ended)
+        reducer = MoonrakerReducer()
         with self._door.connect("/websocket") as link:
             rpc = _Rpc(link, stop)
             with contextlib.suppress(_Stopped), understood():
                 self._identify_on(rpc)
                 self._attach(rpc, reducer)
-                yield self._seen(reducer)
+                yield reducer.state
                 for message in rpc.notifications():
                     if self._follow(rpc, reducer, message):
-                        yield self._seen(reducer)
+                        yield reducer.state
 
     def _follow(self, rpc: _Rpc, reducer: MoonrakerReducer, message: Mapping[str, Any]) -> bool:
         """Take a notification in. What no notification announces (Klipper coming up in an error, a history that
@@ -483,11 +482,6 @@ class MoonrakerDriver(PrinterDriver):
             reducer.record(_newest(rpc))
             reducer.give_up_waiting()
         return said_something
-
-    def _seen(self, reducer: MoonrakerReducer) -> PrinterState:
-        state = reducer.state
-        self._ended = state.ended
-        return state
 
     def _identify_on(self, rpc: _Rpc) -> None:
         """The handshake succeeds with any key; this is where a wrong one shows."""

@@ -14,6 +14,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar, Literal
@@ -51,7 +52,7 @@ from printers.drivers.base import (
     refuse_while_printing,
     understood,
 )
-from printers.drivers.http import Answer, Door, Multipart, Socket, is_plain_path
+from printers.drivers.http import ALIVE, Answer, Door, Multipart, Socket, is_plain_path
 
 #: What the farm's key must be allowed to do (names of OctoPrint's permissions).
 NEEDED_PERMISSIONS = frozenset(
@@ -64,6 +65,7 @@ LOGIN_S = 5.0
 COMMAND_TIMEOUT = (4.0, 20.0)
 
 UNKNOWN_FAILURE = "It was cancelled or it failed: OctoPrint's record does not say which."
+CONNECTION_LOST = "The connection to the printer ended during the print."
 NOT_CONNECTED = "OctoPrint runs, but is not connected to the printer."
 
 
@@ -192,14 +194,17 @@ def has_printed(before: PrintMarker, now: Mapping[str, list[float]]) -> bool:
 class OctoPrintReducer:
     """Socket messages in, the whole state out. No I/O, so recorded captures replay through it."""
 
-    def __init__(self, ended: Ended | None = None) -> None:
+    def __init__(self) -> None:
         self._status = PrinterStatus.CONNECTING
         self._message = ""
         self._temperatures: dict[str, Temperature] = {}
         self._job: LiveJob | None = None
-        self._ended = ended
+        self._ended: Ended | None = None
         self._prints: dict[str, int] = {}
-        self._cancelled = ""
+        self._run: str | None = None  # the file of a print whose end has not been told
+        self._over: str | None = None  # the file of the print that ended last, until the next starts
+        self._fresh = True
+        self._doubted = False
 
     @property
     def state(self) -> PrinterState:
@@ -212,14 +217,11 @@ class OctoPrintReducer:
         )
 
     def reconcile(self, files: Sequence[Mapping[str, Any]]) -> None:
-        """What ended while nobody listened. An event said more than the record, so it wins for the same print."""
+        """What ended while nobody listened, by OctoPrint's own records: the newest of all files."""
         self._prints = {entry["path"]: prints_of(entry) for entry in files if prints_of(entry)}
         printed = [entry for entry in files if (entry.get("prints") or {}).get("last")]
         newest = max(printed, key=lambda entry: entry["prints"]["last"].get("date") or 0, default=None)
-        ended = ended_from_record(newest) if newest else None
-        known = self._ended
-        if ended and not (known and (known.file, known.mark) == (ended.file, ended.mark)):
-            self._ended = ended
+        self._ended = ended_from_record(newest) if newest else None
 
     def feed(self, message: Mapping[str, Any]) -> bool:
         """Take one message in; whether it said anything about the machine."""
@@ -235,12 +237,34 @@ class OctoPrintReducer:
 
     def _sample(self, sample: Mapping[str, Any]) -> None:
         state = sample.get("state") or {}
-        self._become(status_from(state), str(state.get("text") or ""), str(state.get("error") or ""))
-        if self._status in WORKING:
-            self._job = job_from(sample.get("job") or {}, sample.get("progress") or {})
+        status, error = status_from(state), str(state.get("error") or "")
+        job = job_from(sample.get("job") or {}, sample.get("progress") or {})
+        if self._fresh and job is not None and status in (PrinterStatus.PRINTING, PrinterStatus.PAUSED):
+            self._run = job.file
+        self._fresh = False
+        if not self._contradicted(status, error):
+            self._become(status, str(state.get("text") or ""), error)
+        if status in WORKING:
+            self._job = job
         temps = sample.get("temps") or ()  # a list of new samples, empty in two of three messages
         if temps and self._status is not PrinterStatus.ERROR:
             self._temperatures = temperatures_from(temps[-1])
+
+    def _contradicted(self, status: PrinterStatus, error: str) -> bool:
+        """Whether a print that is known to be on makes this sample's status hard to believe.
+
+        OctoPrint tells no end and keeps no record of a print that was not in its state "Printing" when the
+        connection to the printer ended (starting, paused): the closed connection is all there is. A sample that says
+        "ready" may be older than the start of the print; two in a row are not.
+        """
+        if self._run is None or status in WORKING:
+            self._doubted = False
+        elif status is PrinterStatus.IDLE and not self._doubted:
+            self._doubted = True
+            return True
+        else:
+            self._end({"path": self._run}, Outcome.FAILED, one_line(error) or CONNECTION_LOST)
+        return False
 
     def _become(self, status: PrinterStatus, text: str = "", error: str = "") -> None:
         self._status = status
@@ -253,34 +277,36 @@ class OctoPrintReducer:
     def _event(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "PrinterStateChanged":
             status = STATUS_OF_STATE_ID.get(str(payload.get("state_id")))
-            if status is not None and status is not self._status:
+            if status is not None and not (status is PrinterStatus.IDLE and self._run is not None):
                 self._become(status, str(payload.get("state_string") or ""))
         elif kind == "Error":
             self._become(PrinterStatus.ERROR, "Error", str(payload.get("error") or ""))
         elif kind == "PrintStarted":
             self._become(PrinterStatus.PRINTING)
             self._job = job_from({"file": payload}, {})
-            self._cancelled = ""
+            self._run, self._over = str(payload.get("path")), None
         elif kind == "PrintDone":
             self._end(payload, Outcome.COMPLETED)
         elif kind == "PrintCancelled":
-            self._cancelled = str(payload.get("path"))
             self._end(payload, Outcome.CANCELLED)
         elif kind == "PrintFailed":
             self._failed(payload)
 
     def _failed(self, payload: Mapping[str, Any]) -> None:
-        """PrintFailed also follows every PrintCancelled, with the reason "cancelled": that is the same end."""
-        if payload.get("reason") != "cancelled":
-            self._end(payload, Outcome.FAILED, one_line(payload.get("error")) or "The connection to the printer ended.")
-        elif self._cancelled != str(payload.get("path")):
-            self._end(payload, Outcome.CANCELLED)
-        self._cancelled = ""
+        """PrintFailed also follows every PrintCancelled (reason "cancelled"), and may follow a sample that has shown
+        the closed connection already: that is the same end."""
+        cancelled = payload.get("reason") == "cancelled"
+        reason = "" if cancelled else one_line(payload.get("error")) or CONNECTION_LOST
+        if self._over != str(payload.get("path")) or self._ended is None:
+            self._end(payload, Outcome.CANCELLED if cancelled else Outcome.FAILED, reason)
+        elif not cancelled:
+            self._ended = replace(self._ended, reason=reason, duration_s=payload.get("time"))
 
     def _end(self, payload: Mapping[str, Any], outcome: Outcome, reason: str = "") -> None:
         if self._status is PrinterStatus.PRINTING:
             self._become(PrinterStatus.BUSY)  # winding up; OctoPrint says OPERATIONAL or OFFLINE when it is done
         path = str(payload.get("path"))
+        self._run, self._over = None, path
         self._prints[path] = self._prints.get(path, 0) + 1
         self._ended = Ended(
             file=path, outcome=outcome, reason=reason, mark=str(self._prints[path]), duration_s=payload.get("time")
@@ -329,7 +355,6 @@ class OctoPrintDriver(PrinterDriver):
     def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
         super().__init__(base_url, api_key, check_address)
         self._door = Door(base_url, api_key, check_address)
-        self._ended: Ended | None = None  # what an event said survives a reconnect: the record says less
 
     # -- reading
 
@@ -386,7 +411,7 @@ class OctoPrintDriver(PrinterDriver):
 
     def stream(self, stop: Event) -> Iterator[PrinterState]:
         login = self._login()
-        reducer = OctoPrintReducer(self._ended)
+        reducer = OctoPrintReducer()
         with self._door.connect("/sockjs/websocket") as link, understood():
             # before the login, or OctoPrint sends its history twice
             link.send({"subscribe": {"state": {"logs": False, "messages": False}, "events": EVENTS, "plugins": False}})
@@ -394,19 +419,14 @@ class OctoPrintDriver(PrinterDriver):
             if not self._await_history(link, reducer, stop):
                 return
             reducer.reconcile(self._files())
-            yield self._seen(reducer)
+            yield reducer.state
             for message in link.messages(stop):
                 if message is None:
                     continue
                 if "reauthRequired" in message:  # the session ended; if the key is gone too, the login says so
                     link.send({"auth": self._login()})
-                elif reducer.feed(message):
-                    yield self._seen(reducer)
-
-    def _seen(self, reducer: OctoPrintReducer) -> PrinterState:
-        state = reducer.state
-        self._ended = state.ended
-        return state
+                elif message == ALIVE or reducer.feed(message):
+                    yield reducer.state
 
     @understood()
     def _login(self) -> str:
@@ -448,9 +468,11 @@ class OctoPrintDriver(PrinterDriver):
         if not is_plain_path(path):
             return None
         try:
-            entry: dict[str, Any] = self._get(_file_url(path))
+            entry: Mapping[str, Any] = self._get(_file_url(path))
         except Missing:
             return None
+        except Garbled:  # a folder that does not exist is an internal error of OctoPrint: only the list is sure
+            return next((entry for entry in self._files() if entry.get("path") == path), None)
         return entry if entry.get("type") == "machinecode" else None
 
     @understood()
@@ -498,8 +520,9 @@ class OctoPrintDriver(PrinterDriver):
         if not is_plain_path(path):
             return
         answer = self._door.write("DELETE", _file_url(path, location))
-        if answer.status != 404 or not answer.is_json:
-            self._checked(answer, write=True)
+        if answer.status in (404, 500) and answer.is_json and location == "local" and self._entry(path) is None:
+            return
+        self._checked(answer, write=True)
 
     # -- printing
 
@@ -508,14 +531,14 @@ class OctoPrintDriver(PrinterDriver):
         self._command(self._known(path), {"command": "select"})
 
     def start(self, path: str, last_look: Callable[[], None] = lambda: None) -> None:
-        refuse_unless_idle(self.read_state())
         url = self._known(path)
+        refuse_unless_idle(self.read_state())
         last_look()
         # selects exactly this file; POST /api/job {"command": "start"} would print whatever is selected, or nothing
         self._command(url, {"command": "select", "print": True})
 
     def _known(self, path: str) -> str:
-        if not is_plain_path(path):
+        if self._entry(path) is None:
             raise Missing("There is no such file on the printer.")
         return _file_url(path)
 
@@ -540,7 +563,7 @@ class OctoPrintDriver(PrinterDriver):
     def set_temperature(self, heater: str, target: float) -> None:
         checked_target(heater, target)
         known = self.read_state().temperatures
-        if known and heater not in known:  # OctoPrint says yes to tools that do not exist
+        if "tool0" in known and heater not in known:  # OctoPrint says yes to tools that do not exist
             raise Unsupported(f"This printer has no heater called {heater}.")
         if heater.startswith("tool"):
             self._command("/api/printer/tool", {"command": "target", "targets": {heater: target}})
