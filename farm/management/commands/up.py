@@ -22,17 +22,18 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from farm import env
 from farm.management.processes import GaveUp, Program, Stopped, Supervisor
-from farm.management.redis_server import NoRedis, RedisServer, free_port
+from farm.management.redis_server import NoRedis, RedisServer, free_port, is_free
 
 BASE = Path(__file__).resolve().parents[3]
 TRANSFERS = 8
 #: name, module, speed-up: the printers of the demo
-SIMULATORS = (("Anvil", "octoprint", 20), ("Bellows", "moonraker", 20))
+SIMULATORS = (("Anvil", "octoprint", 8), ("Bellows", "moonraker", 8))
 
 
 class CannotStart(Exception):
@@ -76,7 +77,7 @@ def run(supervisor: Supervisor, listener: socket.socket, data: Path, args: argpa
         url = "http://{}:{}".format(*listener.getsockname())
         say(f"Print Farm is running at {url}")
         if args.demo:
-            start_demo(supervisor, url)
+            start_demo(supervisor, data, url)
         try:
             supervisor.watch()
         except Stopped:
@@ -121,8 +122,7 @@ def own_redis(supervisor: Supervisor, data: Path) -> Iterator[None]:
     server, address = RedisServer.in_folder(folder), data / "redis.url"
     supervisor.start(server.program())
     supervisor.wait_until(server.answers, 20, "Redis")
-    with os.fdopen(os.open(address, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(server.url)
+    write_private(address, server.url)
     try:
         yield
     finally:
@@ -195,19 +195,30 @@ def python(
     )
 
 
-def start_demo(supervisor: Supervisor, url: str) -> None:
-    """Simulated printers, then `manage.py demo`, which says what to do next."""
-    printers = []
-    for name, kind, speed in SIMULATORS:
-        port, key = free_port(), secrets.token_hex(16)
-        options = ("--port", str(port), "--api-key", key, "--speed", str(speed), "--name", name)
-        supervisor.start(python(name.lower(), "-m", f"printers.simulators.{kind}", *options, backstage=True))
-        printers.append({"name": name, "kind": kind, "url": f"http://127.0.0.1:{port}", "api_key": key})
+def start_demo(supervisor: Supervisor, data: Path, url: str) -> None:
+    """Simulated printers, then `manage.py demo`, which says what there is to see."""
+    printers = [start_simulator(supervisor, data / "simulators", *facts) for facts in SIMULATORS]
     demo = manage("demo", "--url", url)
-    supervisor.run(
-        Program(name="demo", command=demo.command, stdin=json.dumps(printers).encode(), environment=demo.environment),
-        say,
-    )
+    calm = {**demo.environment, "FARM_LOG_LEVEL": "WARNING"}  # it says itself what it does
+    supervisor.run(replace(demo, stdin=json.dumps(printers).encode(), environment=calm), say)
+
+
+def start_simulator(supervisor: Supervisor, folder: Path, name: str, kind: str, speed: int) -> dict[str, str]:
+    """At the address of the last time if possible, so that the farm finds its printers where they were."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    memory = folder / f"{kind}.json"
+    facts = json.loads(memory.read_text()) if memory.exists() else {"port": 0, "api_key": secrets.token_hex(16)}
+    if not facts["port"] or not is_free(facts["port"]):
+        facts["port"] = free_port()
+        write_private(memory, json.dumps(facts))
+    options = ("--port", str(facts["port"]), "--api-key", facts["api_key"], "--speed", str(speed), "--name", name)
+    supervisor.start(python(name.lower(), "-m", f"printers.simulators.{kind}", *options, backstage=True))
+    return {"name": name, "kind": kind, "url": f"http://127.0.0.1:{facts['port']}", "api_key": facts["api_key"]}
+
+
+def write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
 
 
 class Answers:
