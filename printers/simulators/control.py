@@ -219,6 +219,13 @@ class Simulator(ABC):
         return data[: len(data) // 2] if self.orders.take("corrupt_upload") is not None else data
 
 
+def write_whole(path: Path, text: str) -> None:
+    """A simulator may be killed at any moment, and its records must still be readable."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
 def same_secret(given: str | None, secret: str) -> bool:
     return given is not None and hmac.compare_digest(given.encode(), secret.encode())
 

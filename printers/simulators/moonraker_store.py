@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from printers.simulators.control import write_whole
+
 Job = dict[str, Any]
 _IDLE = frozenset({"standby", "complete", "cancelled", "error"})
 _FROM_STATS = ("filename", "print_duration", "total_duration", "filament_used")
@@ -190,4 +192,4 @@ class History:
         }
 
     def _save(self) -> None:
-        self._record.write_text(json.dumps(self.jobs))
+        write_whole(self._record, json.dumps(self.jobs))

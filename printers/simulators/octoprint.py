@@ -13,8 +13,10 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from printers.simulators.control import Simulator, main, same_secret
 from printers.simulators.machine import Machine
@@ -37,13 +39,18 @@ _NOT_FOUND = (
     "If you entered the URL manually please check your spelling and try again."
 )
 _NOT_JSON = "Did not attempt to load JSON data because the request Content-Type was not 'application/json'."
-_BROKEN_JSON = "Malformed JSON body in request"
+_BROKEN_JSON = "The browser (or proxy) sent a request that this server could not understand."
 _CRASHED = (
     "The server encountered an internal error and was unable to complete your request. "
     "Either the server is overloaded or there is an error in the application."
 )
 _BAUDRATES = [250000, 230400, 115200, 57600, 38400, 19200, 9600]
-_PERMISSIONS = ["STATUS", "CONNECTION", "FILES_LIST", "FILES_UPLOAD", "FILES_SELECT", "PRINT", "CONTROL", "SETTINGS"]
+_AXES = {"x": 6000, "y": 6000, "z": 200, "e": 300}
+_PERMISSIONS = (
+    "ADMIN STATUS CONNECTION WEBCAM SYSTEM FILES_LIST FILES_UPLOAD FILES_DOWNLOAD FILES_DELETE FILES_SELECT PRINT "
+    "GCODE_VIEWER MONITOR_TERMINAL CONTROL SLICE TIMELAPSE_LIST TIMELAPSE_DOWNLOAD TIMELAPSE_DELETE TIMELAPSE_ADMIN "
+    "SETTINGS_READ SETTINGS"
+).split()  # noqa: SIM905 - a page of one name a line would say no more
 
 Body = dict[str, Any]
 
@@ -250,17 +257,19 @@ class OctoPrint(Simulator):
             return refusal.response
 
     async def _route(self, request: Request) -> Response:
-        if not self.authorised(request):
-            if request.path.startswith("/downloads/"):
-                raise Refusal(403, "<html><title>403: Forbidden</title></html>", html=True)
-            raise Refusal(403, _FORBIDDEN) if request.method == "GET" else Refusal(400, "CSRF validation failed")
-        if request.path.startswith("/downloads/files/local/"):
-            return self._download(request.path.removeprefix("/downloads/files/local/"))
-        if request.path == "/api/files" or request.path.startswith("/api/files/"):
-            return await self._files(request)
-        handler = self._routes().get((request.method, request.path.rstrip("/")))
-        if handler is None:
+        files = request.path == "/api/files" or request.path.startswith("/api/files/")
+        download = request.path.startswith("/downloads/files/local/")
+        handler = self._routes().get((request.method, request.path))
+        if handler is None and not files and not download:
             raise Refusal(404, _NOT_FOUND)
+        if not self.authorised(request):
+            if download:
+                raise Refusal(403, _page("403: Forbidden"), html=True)
+            raise Refusal(403, _FORBIDDEN) if request.method == "GET" else Refusal(400, "CSRF validation failed")
+        if files:
+            return await self._files(request)
+        if handler is None:
+            return self._download(request.path.removeprefix("/downloads/files/local/"))
         answer = handler(request)
         return answer if isinstance(answer, Response) else await answer
 
@@ -322,7 +331,15 @@ class OctoPrint(Simulator):
             "default": True,
             "heatedBed": True,
             "heatedChamber": False,
-            "extruder": {"count": self.machine.tools, "nozzleDiameter": 0.4, "sharedNozzle": False},
+            "axes": {axis: {"inverted": False, "speed": speed} for axis, speed in _AXES.items()},
+            "color": "default",
+            "extruder": {
+                "count": self.machine.tools,
+                "nozzleDiameter": 0.4,
+                "sharedNozzle": False,
+                "defaultExtrusionLength": 5,
+                "offsets": [[0.0, 0.0]] * self.machine.tools,
+            },
             "volume": {**box, "custom_box": False},
             "resource": f"{request.origin}/api/printerprofiles/_default",
         }
@@ -396,6 +413,7 @@ class OctoPrint(Simulator):
                 "needs": {"group": ["users", "admins"], "role": [name.lower() for name in _PERMISSIONS]},
                 "roles": ["user", "admin"],
                 "settings": {},
+                "_credentials_seen": datetime.now(UTC).isoformat(timespec="seconds"),
                 "_is_external_client": False,
                 "_login_mechanism": "apikey",
             }
@@ -461,6 +479,7 @@ class OctoPrint(Simulator):
         return value
 
     def _tool(self, request: Request) -> Response:
+        self._need_operational()
         name, body = self._command_of(
             request,
             select=("tool",),
@@ -469,7 +488,6 @@ class OctoPrint(Simulator):
             flowrate=("factor",),
             extrude=("amount",),
         )
-        self._need_operational()
         if name == "target":
             self._set_targets(body["targets"])
         elif name == "offset":
@@ -511,8 +529,8 @@ class OctoPrint(Simulator):
         self._send(["G91", f"M83\nG1 E{amount:g} F{body.get('speed') or 300:g}", "M82", "G90"])
 
     def _bed(self, request: Request) -> Response:
-        name, body = self._command_of(request, target=("target",), offset=("offset",))
         self._need_operational()
+        name, body = self._command_of(request, target=("target",), offset=("offset",))
         value = self._number(body[name], f"{name} is invalid")
         if name == "target":
             self._send([f"M140 S{value:g}"])
@@ -556,8 +574,8 @@ class OctoPrint(Simulator):
             self.host.break_off("SerialTimeoutException: ")
         elif line == "!!DEBUG:send //action:pause":
             self.host.pause()
-        elif line in ("!!DEBUG:send //action:cancel", "!!DEBUG:send start"):
-            self.host.cancel()
+        elif line == "!!DEBUG:send //action:cancel":
+            self.host.cancel(by_machine=True)
         return line.startswith("!!DEBUG")
 
     async def _control_job(self, request: Request) -> Response:
@@ -604,7 +622,7 @@ class OctoPrint(Simulator):
 
     # -- files
     async def _files(self, request: Request) -> Response:
-        place = request.path.removeprefix("/api/files").strip("/")
+        place = request.path.removeprefix("/api/files").removeprefix("/")
         if request.method == "GET" and place in ("", "local"):
             return self._list_files(request)
         if request.method == "GET" and place == "sdcard":
@@ -612,7 +630,7 @@ class OctoPrint(Simulator):
         if request.method == "POST" and place == "local":
             return await self._upload(request)
         origin, _, path = place.partition("/")
-        if origin != "local" or not path or self.storage.on_disk(path) is None:
+        if origin != "local" or not path or path.endswith("/") or self.storage.on_disk(path) is None:
             raise Refusal(404, _NOT_FOUND)
         if request.method == "GET":
             recursive = request.query.get("recursive") == "true"
@@ -639,7 +657,8 @@ class OctoPrint(Simulator):
         if host.file == path:
             host.unselect()
         self.storage.delete(path)
-        host.event("FileRemoved", {"storage": "local", "path": path, "name": path.rsplit("/", 1)[-1]})
+        removed = {"storage": "local", "path": path, "name": path.rsplit("/", 1)[-1]}
+        host.event("FileRemoved", {**removed, "type": ["machinecode", "gcode"], "operation": "remove"})
         host.event("UpdatedFiles", {"type": "printables"})
         return NO_CONTENT
 
@@ -667,11 +686,8 @@ class OctoPrint(Simulator):
 
     async def _upload(self, request: Request) -> Response:
         if request.chunked or "content-length" not in request.headers:
-            raise Refusal(411, "Length Required", html=True)
-        try:
-            parts = {part.name: part for part in multipart(request)}
-        except ValueError:
-            parts = {}
+            raise Refusal(411, _page("411: Length Required"), html=True)
+        parts = {part.name: part for part in _form(request)}
         if "file" in parts and parts["file"].filename:
             return await self._take_file(request, parts)
         if "foldername" in parts:
@@ -747,6 +763,21 @@ class OctoPrint(Simulator):
         stored = {"name": path.rsplit("/", 1)[-1], "origin": "local", "path": path, "refs": links}
         answer = {"done": True, "effectivePrint": printed, "effectiveSelect": select, "files": {"local": stored}}
         return Response.of(answer, 201, location=links["resource"])
+
+
+def _form(request: Request) -> list[Part]:
+    """Fields of an upload: multipart, or a plain form that makes a folder."""
+    if request.content_type == "application/x-www-form-urlencoded":
+        pairs = parse_qsl(request.body.decode("utf-8", "replace"))
+        return [Part(name, None, value.encode()) for name, value in pairs]
+    try:
+        return multipart(request)
+    except ValueError:
+        return []
+
+
+def _page(title: str) -> str:
+    return f"<html><title>{title}</title><body>{title}</body></html>"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from printers.simulators.control import write_whole
 from printers.simulators.machine import estimate
 
 _EXTENSIONS = (".gcode", ".gco", ".g")
@@ -65,13 +66,16 @@ class Storage:
 
     # -- changes
     def save(self, path: str, data: bytes, user: str, userdata: Any = None) -> None:
-        """Raises BadType. Overwriting forgets what was known, as the file is another one."""
+        """Raises BadType. What was known is kept only if the content is the same."""
         if not path.lower().endswith(_EXTENSIONS):
             raise BadType
         place = self.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
-        self.known[path] = {"user": user, "hash": hashlib.sha1(data, usedforsecurity=False).hexdigest()}
+        digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        before = self.known.get(path, {})
+        kept = before if before.get("hash") == digest else {}
+        self.known[path] = {**kept, "user": user, "hash": digest}
         if userdata is not None:
             self.known[path]["userdata"] = userdata
         self._save()
@@ -129,7 +133,7 @@ class Storage:
         self._save()
 
     def _save(self) -> None:
-        self._record.write_text(json.dumps(self.known))
+        write_whole(self._record, json.dumps(self.known))
 
     # -- listings
     def entry(self, path: str, origin: str, *, recursive: bool, depth: int = 1) -> Entry:

@@ -34,6 +34,7 @@ _AT_WORK = frozenset({"STARTING", "PRINTING", "PAUSING", "RESUMING", "CANCELLING
 #: seconds that the real one needs to open its virtual printer
 CONNECT_SECONDS = 0.1
 FINISHING_SECONDS = 0.05
+ANALYSIS_SECONDS = 0.3
 TEMPERATURE_SECONDS = 2.0
 #: the script that OctoPrint sends after a cancelled print
 _AFTER_CANCEL = ["M84", "M104 T0 S0", "M140 S0", "M106 S0"]
@@ -69,6 +70,7 @@ class Host:
         self.temps: deque[dict[str, Any]] = deque(maxlen=900)
         self.logs: deque[str] = deque(maxlen=300)
         self.markings: list[dict[str, Any]] = []
+        self._loaded = b""
         self._elapsed = 0.0
         self._counting_since: float | None = None
         self._later: list[tuple[float, Callable[[], None]]] = []
@@ -166,21 +168,46 @@ class Host:
     def disconnect(self) -> None:
         """Asked for by somebody; a print that is under way fails by it."""
         self.event("Disconnecting")
-        self._close("OFFLINE", "")
+        if self.state in _CLOSED:
+            self.event("Disconnected")
+        else:
+            tell_failure = self._failure("")
+            self._close("OFFLINE", "")
+            tell_failure()
 
     def break_off(self, error: str, *, info: dict[str, Any] | None = None, estop: bool = False) -> None:
-        """The firmware or the line gave up."""
-        self.error_info = info or {"error": "", "reason": ""}
+        """The firmware or the line gave up; with ``info`` the firmware said why."""
+        self.error_info = {"error": "", "reason": ""}
+        tell_failure = self._failure(error)
         if info is not None:
             self._become("ERROR")
-            self.event("Error", {**info, "logs": list(self.logs)[-20:]})
+            self.error_info = {**info, "logs": list(self.logs)[-20:]}
+            self.event("Error", self.error_info)
+            tell_failure()
+            self.event("EStop")
+            self._close("CLOSED_WITH_ERROR", error)
+            return
+        self._close("CLOSED_WITH_ERROR", error)
         if estop:
             self.event("EStop")
-        self._close("CLOSED_WITH_ERROR", error)
+        tell_failure()
+
+    def _failure(self, error: str) -> Callable[[], None]:
+        """What will tell of the print that is now under way that it failed. A paused print is forgotten without a
+        word: no event, no record (seen in 1.11.8)."""
+        file, seconds = self.file, self.print_seconds
+        if file is None or not self.printing:
+            return lambda: None
+        details = {"time": seconds, "reason": "error", "error": error, "progress": self.progress()}
+        payload = {**self._payload(user=False), **details}
+
+        def tell() -> None:
+            self._record(file, seconds, success=False)
+            self.event("PrintFailed", payload)
+
+        return tell
 
     def _close(self, state: str, error: str) -> None:
-        failed = self._payload() if self.active and self.file is not None else None
-        progress, seconds, file = self.progress(), self.print_seconds, self.file
         self.machine.halt(error)
         self._deselect()
         self.error = error
@@ -188,15 +215,11 @@ class Host:
         self.log(f'Changing monitoring state from "{TEXTS[self.state]}" to "{TEXTS[state]}"')
         self.state = state
         self.event("PrinterStateChanged", {"state_id": "OFFLINE", "state_string": "Offline"})
-        if failed is not None and file is not None:
-            self.storage.record_print(file, seconds, success=False)
-            details = {"time": seconds, "reason": "error", "error": error, "progress": progress}
-            self.event("PrintFailed", {**failed, **details})
 
     def fatal_error(self, error: str) -> None:
         """The firmware says Error: and halts."""
         info = {"error": error, "reason": "firmware", "consequence": "emergency", "faq": "firmware-thermal-runaway"}
-        self.break_off(error, info=info, estop=True)
+        self.break_off(error, info=info)
 
     def _emergency_stop(self, command: object) -> float:
         self.break_off("Closing serial port due to emergency stop M112.", estop=True)
@@ -216,11 +239,13 @@ class Host:
             self.file, self.finished = None, False
             self.event("FileDeselected")
 
-    def _payload(self, *, size: bool = True) -> dict[str, Any]:
+    def _payload(self, *, size: bool = True, user: bool = True) -> dict[str, Any]:
+        """``user`` is left out of what the machine did by itself."""
         path = self.file or ""
         payload = {"name": path.rsplit("/", 1)[-1], "path": path, "origin": "local"}
         length = len(self.machine.job.data) if self.machine.job is not None else self._file_size()
-        return {**payload, "size": length if size else None, "owner": self.user, "user": self.user}
+        whole = {**payload, "size": length if size else None, "owner": self.user}
+        return {**whole, "user": self.user} if user else whole
 
     def _file_size(self) -> int | None:
         place = self.storage.on_disk(self.file) if self.file else None
@@ -243,19 +268,23 @@ class Host:
         does nothing and does not say so."""
         if self.file is None or not self.storage.is_file(self.file):
             return False
-        again = self.paused
-        if again:
-            self.machine.drop_job()
+        self.machine.drop_job()
         self.user, self.finished = user, False
         self._elapsed, self._counting_since = 0.0, time.monotonic()
-        self.machine.start(self.storage.read(self.file))
-        self._become("STARTING", quiet=again)
+        self._become("STARTING")
         self.event("PrintStarted", self._payload())
         self._mark("print", "Start")
-        self._become("PRINTING", quiet=again)
+        self._loaded = self.storage.read(self.file)
+        self._after(0.0, self._begin)
         return True
 
+    def _begin(self) -> None:
+        if self.state == "STARTING":
+            self.machine.start(self._loaded)
+            self._become("PRINTING")
+
     def pause(self) -> None:
+        self._begin()
         if self.state != "PRINTING":
             return
         self._become("PAUSING")
@@ -272,11 +301,11 @@ class Host:
         self.machine.release()
         self._become("PRINTING")
 
-    def cancel(self) -> None:
+    def cancel(self, *, by_machine: bool = False) -> None:
         if not self.active:
             return
         self._stop_counting()
-        payload = self._payload()
+        payload = self._payload(user=not by_machine)
         nowhere = dict.fromkeys("xyzetf")
         position = self.machine.job.position if self.machine.job is not None else 0
         progress, seconds = int(self.progress() * 100), self.print_seconds
@@ -288,8 +317,7 @@ class Host:
         self.event("PrintCancelled", ended)
         self._mark("cancel", "Cancel")
         if self.file is not None:
-            self.storage.record_print(self.file, seconds, success=False)
-            self.event("MetadataStatisticsUpdated", {"storage": "local", "path": self.file})
+            self._record(self.file, seconds, success=False)
         self.event("PrintFailed", {**ended, "reason": "cancelled"})
         self._become("OPERATIONAL")
         self.current_z = None
@@ -316,13 +344,14 @@ class Host:
         self.finished = True
         self._become("FINISHING")
         self._mark("done", "Done")
-        payload = self._payload()
-        del payload["user"]
-        self.event("PrintDone", {**payload, "time": self.print_seconds})
+        self.event("PrintDone", {**self._payload(user=False), "time": self.print_seconds})
         if self.file is not None:
-            self.storage.record_print(self.file, self.print_seconds, success=True)
-            self.event("MetadataStatisticsUpdated", {"storage": "local", "path": self.file})
+            self._record(self.file, self.print_seconds, success=True)
         self._after(FINISHING_SECONDS, lambda: self._become("OPERATIONAL") if self.state == "FINISHING" else None)
+
+    def _record(self, path: str, seconds: float, *, success: bool) -> None:
+        self.storage.record_print(path, seconds, success)
+        self.event("MetadataStatisticsUpdated", {"storage": "local", "path": path})
 
     def _held(self) -> None:
         if self.state != "PAUSING":
@@ -344,12 +373,13 @@ class Host:
     def analyse_later(self, path: str) -> None:
         """OctoPrint reads a new file in the background, never while it prints."""
         self.event("MetadataAnalysisStarted", {"name": path, "path": path, "origin": "local", "type": "gcode"})
-        self._to_analyse.append((time.monotonic() + 0.3, path))
+        self._to_analyse.append((time.monotonic() + ANALYSIS_SECONDS, path))
 
     def _analyse(self, now: float) -> None:
         if not self._to_analyse or self.printing or self._to_analyse[0][0] > now:
             return
         _, path = self._to_analyse.pop(0)
+        self._to_analyse = [(max(moment, now + ANALYSIS_SECONDS), name) for moment, name in self._to_analyse]
         result = self.storage.analyse(path)
         if result is not None:
             payload = {"name": path, "path": path, "origin": "local", "result": result}

@@ -103,7 +103,7 @@ def _parameter(header: str, name: str) -> str | None:
         key, _, value = piece.strip().partition("=")
         if key.lower() == name:
             quoted = value.startswith('"') and value.endswith('"')
-            return value[1:-1].replace("%22", '"').replace('\\"', '"') if quoted else value
+            return value[1:-1] if quoted else value
     return None
 
 
