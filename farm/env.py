@@ -13,6 +13,9 @@ TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
 def text(name: str, default: str = "") -> str:
+    """The variable, else the content of the file that ``<NAME>_FILE`` names (an address may hold a password)."""
+    if name not in os.environ and os.environ.get(f"{name}_FILE"):
+        return Path(os.environ[f"{name}_FILE"]).read_text().strip()
     return os.environ.get(name, default)
 
 
