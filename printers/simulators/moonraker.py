@@ -8,6 +8,7 @@ whatever happens, a handshake with a wrong key succeeds, and pause waits behind 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 from printers.simulators.control import Fault, Simulator, main, same_secret
 from printers.simulators.klippy import BEAT_SECONDS, GONE, Klippy, KlippyError, Session
 from printers.simulators.machine import Machine
-from printers.simulators.moonraker_store import Files, History, Job
+from printers.simulators.moonraker_store import Files, History, Job, is_gcode
 from printers.simulators.web import NoAnswer, Part, Request, Response, WebSocket, multipart
 
 VERSION = "0.11.0"
@@ -315,17 +316,20 @@ class Moonraker(Simulator):
                 return Response.of(await self._upload(request), 201)
             if request.path.startswith("/server/files/gcodes/"):
                 return self._file(request, request.path.removeprefix("/server/files/gcodes/"))
-            method = self._by_path.get((request.method, request.path.rstrip("/")))
+            method = self._by_path.get((request.method, request.path))
             if method is None or not self._is_known(request.path):
-                raise ApiError(404, "Not Found")
+                known = any(path == request.path for _, path in self._by_path)
+                raise ApiError(405, "Method Not Allowed") if known else ApiError(404, "Not Found")
             return Response.of({"result": await method(Call(_params(request)))})
         except ApiError as error:
             return error.response()
 
     def _check_key(self, request: Request) -> None:
-        given = "x-api-key" in request.headers or "token" in request.query
-        if not self.authorised(request) and (given or request.path != "/access/info"):
-            raise ApiError(401, "Unauthorized", phrase=True)
+        if request.headers.get("authorization", "").startswith("Bearer "):
+            raise ApiError(401, "JWT Decode Error", phrase=True)  # an API key is not a bearer token here
+        key, token = "x-api-key" in request.headers, "token" in request.query
+        if not self.authorised(request) and (key or token or request.path != "/access/info"):
+            raise ApiError(401, "Invalid API Key" if key else "Unauthorized", phrase=True)
 
     def _is_known(self, path: str) -> bool:
         return self.klippy_was_there or not path.startswith(_FROM_KLIPPY)
@@ -487,7 +491,7 @@ class Moonraker(Simulator):
     async def _list_files(self, call: Call) -> Any:
         root = call.params.get("root", "gcodes")
         if root not in ("gcodes", "config", "logs"):
-            raise ApiError(404, f"Invalid root: {root}")
+            raise ApiError(400, f"Failed to build file list, invalid path: {root}: None")
         return self.files.listing() if root == "gcodes" else []
 
     async def _roots(self, call: Call) -> Any:
@@ -498,13 +502,19 @@ class Moonraker(Simulator):
         found = self.files.metadata(name)
         if not found:
             raise ApiError(404, f"Metadata not available for <{name}>")
-        return {**found, "print_start_time": None, "job_id": None, "filename": name}
+        newest = next((job for job in reversed(self.history.jobs) if job["filename"] == name), None)
+        printed = {"print_start_time": newest["start_time"], "job_id": newest["job_id"]} if newest is not None else {}
+        return {**found, "print_start_time": None, "job_id": None, **printed, "filename": name}
 
     async def _directory(self, call: Call) -> Any:
-        disk = shutil.disk_usage(self.files.folder)
+        path = str(call.params.get("path", "gcodes")).removeprefix("gcodes").strip("/")
+        folder = self.files.place(path)
+        if folder is None or not folder.is_dir():
+            raise ApiError(400, f"Directory does not exist ({path})")
+        disk = shutil.disk_usage(folder)
         usage = {"total": disk.total, "used": disk.used, "free": disk.free}
-        files = [{**item, "filename": item.pop("path")} for item in self.files.listing() if "/" not in item["path"]]
-        return {"dirs": [], "files": files, "disk_usage": usage, "root_info": {"name": "gcodes", "permissions": "rw"}}
+        root = {"name": "gcodes", "permissions": "rw"}
+        return {**self.files.inside(folder), "disk_usage": usage, "root_info": root}
 
     def _file(self, request: Request, path: str) -> Response:
         if request.method == "DELETE":
@@ -541,12 +551,17 @@ class Moonraker(Simulator):
         self.files.save(path, self.received(parts["file"].data))
         self.uploads.append(path)
         change = {"action": "create_file", "item": self.files.item(path)}
+        if not is_gcode(path):
+            self._broadcast("notify_filelist_changed", change)
+            return change
         started = await self._print_uploaded(path) if _field(parts, "print") == "true" else False
         self._broadcast("notify_filelist_changed", change)
         return {**change, "print_started": started, "print_queued": False}
 
     def _destination(self, parts: dict[str, Part]) -> str:
         root = _field(parts, "root") or "gcodes"
+        if root == "logs":
+            raise ApiError(400, f"Invalid root request: {root}", phrase=True)
         if root != "gcodes":
             raise ApiError(400, f"Root {root} not available", phrase=True)
         name = parts["file"].filename if "file" in parts else None
@@ -581,6 +596,8 @@ class Moonraker(Simulator):
     # -- history and the rest
     async def _history_list(self, call: Call) -> Any:
         order = str(call.params.get("order", "desc")).lower()
+        if order not in ("asc", "desc"):
+            raise ApiError(400, f"Invalid `order` value: {order.upper()}")
         jobs = self.history.page(limit=call.number("limit", 50), start=call.number("start", 0), order=order)
         return {"count": len(jobs), "jobs": jobs}
 
@@ -606,7 +623,9 @@ class Moonraker(Simulator):
         return {"webcams": []}
 
     async def _proc_stats(self, call: Call) -> Any:
-        return self._statistics()
+        now = self._statistics()
+        rest = {"throttled_state": None, "system_uptime": time.monotonic()}
+        return {**now, "moonraker_stats": [now["moonraker_stats"]], **rest}
 
     def _statistics(self) -> dict[str, Any]:
         """About as long as the real one: it is the heartbeat that the bench counts."""
@@ -647,8 +666,9 @@ def _params(request: Request) -> Params:
     if request.path.startswith("/printer/objects/") and request.method == "GET":
         return {"objects": {name: fields.split(",") if fields else None for name, fields in params.items()}}
     if request.content_type == "application/json" and request.body:
-        body = request.json()
-        params |= body if isinstance(body, dict) else {}
+        with contextlib.suppress(ValueError):  # what is not JSON is not looked at
+            body = request.json()
+            params |= body if isinstance(body, dict) else {}
     elif request.content_type == "application/x-www-form-urlencoded":
         params |= dict(parse_qsl(request.body.decode(), keep_blank_values=True))
     if request.path == "/printer/objects/query":

@@ -20,6 +20,15 @@ _IDLE = frozenset({"standby", "complete", "cancelled", "error"})
 _FROM_STATS = ("filename", "print_duration", "total_duration", "filament_used")
 
 
+def is_gcode(path: str) -> bool:
+    return path.lower().endswith((".gcode", ".g", ".gco", ".nc"))
+
+
+def _facts(place: Path) -> dict[str, Any]:
+    status = place.stat()
+    return {"modified": status.st_mtime, "size": status.st_size, "permissions": "rw"}
+
+
 class Files:
     """The ``gcodes`` root. Paths are relative to it."""
 
@@ -44,20 +53,27 @@ class Files:
         self._uuids[path] = str(uuid.uuid4())
 
     def item(self, path: str) -> dict[str, Any]:
-        status = (self.folder / path).stat()
-        facts = {"modified": status.st_mtime, "size": status.st_size, "permissions": "rw"}
-        return {**facts, "path": path, "root": "gcodes"}
+        return {**_facts(self.folder / path), "path": path, "root": "gcodes"}
 
     def listing(self) -> list[dict[str, Any]]:
-        files = sorted(file for file in self.folder.rglob("*") if file.is_file())
-        items = (self.item(str(file.relative_to(self.folder))) for file in files)
-        return [{name: item[name] for name in ("path", "modified", "size", "permissions")} for item in items]
+        """Every G-code file, however deep; others are stored but not listed."""
+        files = sorted(file for file in self.folder.rglob("*") if file.is_file() and is_gcode(file.name))
+        return [{"path": str(file.relative_to(self.folder)), **_facts(file)} for file in files]
+
+    def inside(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
+        """What is directly in a folder."""
+        entries = sorted(folder.iterdir())
+        return {
+            "dirs": [{"dirname": entry.name, **_facts(entry)} for entry in entries if entry.is_dir()],
+            "files": [{"filename": entry.name, **_facts(entry)} for entry in entries if entry.is_file()],
+        }
 
     def metadata(self, path: str) -> dict[str, Any]:
         """What Moonraker finds in a file of a slicer that it does not know."""
-        if not self.is_file(path) or not path.lower().endswith((".gcode", ".g", ".gco")):
+        if not self.is_file(path) or not is_gcode(path):
             return {}
         item = self.item(path)
+        span = {"gcode_start_byte": 0, "gcode_end_byte": item["size"]} if item["size"] else {}
         return {
             "size": item["size"],
             "modified": item["modified"],
@@ -65,8 +81,7 @@ class Files:
             "file_processors": [],
             "slicer": "Unknown",
             "slicer_version": "?",
-            "gcode_start_byte": 0,
-            "gcode_end_byte": item["size"],
+            **span,
         }
 
 
