@@ -14,17 +14,19 @@ from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, 
 from slicing.engines.motion import durations
 from slicing.engines.planar import templates
 from slicing.engines.planar.cut import Layers, layers_for
-from slicing.engines.planar.fill import fill
+from slicing.engines.planar.infill import fill
 from slicing.engines.planar.moves import Program, program
 from slicing.engines.planar.polygons import Floats
 from slicing.engines.planar.regions import Flow, Regions, regions
 from slicing.engines.planar.sections import sections
 from slicing.engines.planar.text import encode
-from slicing.engines.planar.toolpaths import Toolpaths, ordered, toolpaths
+from slicing.engines.planar.toolpaths import SKIRT, Toolpaths, ordered, thinnest_wall, toolpaths
 from slicing.mesh import Mesh
 
 MARGIN = 20.0  # mm from the origin while the outlines are computed, where coordinates must not be negative
 SAME = 1e-6
+LEAST_HOLD = 3.0  # mm of line that the first layer must have
+STANDS_ON_NOTHING = "The part hardly touches the bed: its first layer is empty. Turn it so that a flat side is below."
 
 
 class PlanarEngine:
@@ -46,9 +48,11 @@ class PlanarEngine:
         flow = Flow.of(settings, layers)
         solid, sparse = fill(found, flow, settings, _share(report, 0.6, 0.8))
         paths = ordered(_on_bed(toolpaths(found, solid, sparse, flow, settings), mesh, machine))
+        check_first_layer(paths)
         report(0.85)
         place = check_fits(paths, layers, flow, machine)
         result = _write(paths, _moved(found, mesh, machine), layers, machine, settings, place, out)
+        result.facts["warnings"] = unprinted(found, paths, layers, settings)
         report(1.0)
         return result
 
@@ -104,9 +108,7 @@ def check_layers(found: Regions, layers: Layers) -> Layers:
     """The layers that something is printed in: a tip may be too thin for the last ones. Refuses a part that floats."""
     present = np.unique(found.island_layer)
     if present[0] != 0:
-        raise SlicingError(
-            "The part hardly touches the bed: its first layer is empty. Turn it so that a flat side is below."
-        )
+        raise SlicingError(STANDS_ON_NOTHING)
     gap = np.flatnonzero(np.diff(present) > 1)
     if len(gap):
         low, high = layers.tops[present[gap[0]]], layers.tops[present[gap[0] + 1] - 1]
@@ -115,6 +117,27 @@ def check_layers(found: Regions, layers: Layers) -> Layers:
             "Repair the model, or print its pieces one by one."
         )
     return Layers(layers.tops[: len(present)], layers.heights[: len(present)])
+
+
+def check_first_layer(paths: Toolpaths) -> None:
+    """Refuse a part that stands on a point: it would fall over, if it stuck at all."""
+    owner = np.repeat(np.arange(len(paths)), np.diff(paths.starts))[:-1]
+    step = np.hypot(*np.diff(paths.points, axis=0).T)
+    step[paths.starts[1:-1] - 1] = 0.0
+    if step[(paths.layer[owner] == 0) & (paths.kind[owner] != SKIRT)].sum() < LEAST_HOLD:
+        raise SlicingError(STANDS_ON_NOTHING)
+
+
+def unprinted(found: Regions, paths: Toolpaths, layers: Layers, settings: SliceSettings) -> list[str]:
+    """A sentence for what is too thin to be printed; nothing may vanish silently."""
+    lost = np.setdiff1d(np.arange(len(found.island_layer)), paths.island)
+    if not len(lost):
+        return []
+    height = layers.planes[found.island_layer[lost[0]]]
+    return [
+        f"{len(lost)} pieces are thinner than {thinnest_wall(settings):g} mm and are not printed, "
+        f"the first at a height of {height:.1f} mm."
+    ]
 
 
 def _shift(mesh: Mesh, machine: Machine) -> Floats:

@@ -80,7 +80,8 @@ def _plan(paths: Toolpaths, regions: Regions, came: Floats, first: Floats, setti
     new_layer = np.ones(len(paths), bool)
     new_layer[1:] = paths.layer[1:] != paths.layer[:-1]
     comment = np.ones(len(paths), bool)
-    comment[1:] = (paths.kind[1:] != paths.kind[:-1]) | new_layer[1:]
+    names = np.unique(NAMES, return_inverse=True)[1][paths.kind]
+    comment[1:] = (names[1:] != names[:-1]) | new_layer[1:]
     away = np.hypot(*(first - came).T)
     travel = away > HERE
     retract = away > settings.retract_min_travel
@@ -122,7 +123,7 @@ def _draw(rows: _Rows, paths: Toolpaths, at: Ints, drawn: Ints, settings: Settin
     index = paths.starts[:-1][owner] + step
     xy = np.rint(paths.points * 1000).astype(np.int64)
     length = np.hypot(*((xy[index + 1] - xy[index]) / 1000).T)
-    volume = length * paths.area[owner] * settings.extrusion_multiplier
+    volume = length * (paths.area[index] + paths.area[index + 1]) / 2 * settings.extrusion_multiplier
     filament = np.cumsum(volume) / (math.pi * settings.filament_diameter**2 / 4)
     # differences of the rounded sum, so that rounding never adds up
     rows.e[row] = np.diff(np.rint(filament * E_SCALE).astype(np.int64), prepend=0)

@@ -7,15 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.base import SlicingError
 from slicing.engines.planar.cut import Layers
-from slicing.engines.planar.polygons import Floats, Ints, Offsetter, Paths, Rings, collect, grown, offsets, union
+from slicing.engines.planar.leftover import Leftover, leftover, merged
+from slicing.engines.planar.polygons import (
+    Floats,
+    Ints,
+    Offsetter,
+    Paths,
+    Rings,
+    collect,
+    grown,
+    offsets,
+    signatures,
+    union,
+)
 
 AUTO_WIDTH = 1.125  # of the nozzle
 CLOSEST = 0.6  # of the spacing: how close two inner walls may come before the inner one gives way
-SLIVER = 0.01  # mm2: smaller islands are noise of the mesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +59,65 @@ class Regions:
     outlines: Rings
     walls: list[Rings]  # outermost first
     fill: Rings  # where the centres of infill lines may end
+    thin: Leftover  # what is too thin for two outer walls side by side
+    gaps: Leftover  # what inner walls and infill leave between them
     island_layer: Ints  # (islands,)
+    like: Ints  # (layers,) the first of the layers below each that are all equal to it; thin and gaps know only those
+
+
+@dataclass(frozen=True, slots=True)
+class _Island:
+    """What one island is made of."""
+
+    outline: Paths
+    loops: list[Paths]
+    fill: Paths
 
 
 def regions(rings: Rings, layers: Layers, flow: Flow, settings: Settings, step: Callable[[float], None]) -> Regions:
     """Walls and fill areas of every island of every layer; ``step`` is told the share done."""
-    outlines: list[tuple[int, int, Paths]] = []
-    walls: list[list[tuple[int, int, Paths]]] = [[] for _ in range(settings.walls)]
-    fill: list[tuple[int, int, Paths]] = []
-    island_layer: list[int] = []
-    overlap = settings.infill_overlap / 100 * flow.width
+    islands: list[tuple[int, _Island]] = []
+    same = signatures(rings, len(layers))
+    new = np.ones(len(layers), bool)
+    new[1:] = (same[1:] != same[:-1]) | (flow.spacings[1:] != flow.spacings[:-1])
+    latest: list[_Island] = []
     for layer, paths in enumerate(by_layer(rings, len(layers))):
         spacing = float(flow.spacings[layer])
-        for island in union(paths) if paths else []:
-            loops = _loops(island, flow.width, spacing, settings.walls)
-            if not loops:
-                continue
-            number = len(island_layer)
-            island_layer.append(layer)
-            outlines.append((layer, number, island))
-            for depth, loop in enumerate(loops):
-                walls[depth].append((layer, number, loop))
-            if len(loops) == settings.walls:
-                fill.append((layer, number, grown(loops[-1], overlap - spacing)))
+        if new[layer]:
+            latest = [_island(outline, flow.width, spacing, settings) for outline in (union(paths) if paths else [])]
+        islands += [(layer, island) for island in latest]
         step((layer + 1) / len(layers))
-    return Regions(collect(outlines), [collect(w) for w in walls], collect(fill), np.array(island_layer, np.int64))
+    outlines = _gathered([(layer, i.outline) for layer, i in islands])
+    walls = [
+        _gathered([(layer, i.loops[k] if k < len(i.loops) else []) for layer, i in islands])
+        for k in range(settings.walls)
+    ]
+    fill = _gathered([(layer, i.fill) for layer, i in islands])
+    layer_of = np.array([layer for layer, _ in islands], np.int64)
+    return _with_leftovers(outlines, walls, fill, layer_of, new, flow, settings)
+
+
+def _with_leftovers(
+    outlines: Rings,
+    walls: list[Rings],
+    fill: Rings,
+    layer_of: Ints,
+    new: NDArray[np.bool_],
+    flow: Flow,
+    settings: Settings,
+) -> Regions:
+    """Only layers that are not like the one below them are looked at."""
+    first, *between, last = (rings.take(new[rings.layer]) for rings in (outlines, *walls, fill))
+    half, overlap = flow.spacings / 2, settings.infill_overlap / 100 * flow.width
+    gaps = [leftover(a, -half, b, half) for a, b in zip(between[:-1], between[1:], strict=True)]
+    gaps.append(leftover(between[-1], -half, last, half - overlap))
+    thin = leftover(first, 0 * half, between[0], np.full(len(half), flow.width / 2))
+    like = np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
+    return Regions(outlines, walls, fill, thin, merged(gaps), layer_of, like)
+
+
+def _gathered(parts: list[tuple[int, Paths]]) -> Rings:
+    return collect((layer, number, paths) for number, (layer, paths) in enumerate(parts))
 
 
 def by_layer(rings: Rings, count: int) -> list[Paths]:
@@ -81,20 +127,20 @@ def by_layer(rings: Rings, count: int) -> list[Paths]:
     return [[paths[k] for k in order[a:b].tolist()] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
-def _loops(island: Paths, width: float, spacing: float, count: int) -> list[Paths]:
-    """Centre lines of the walls, outermost first; fewer than ``count`` where there is no room.
+def _island(outline: Paths, width: float, spacing: float, settings: Settings) -> _Island:
+    """Walls from the outside in, as long as there is room, and the area within them.
 
-    Inner walls are opened (shrunk further, grown back), so that none lies nearly on top of its opposite.
+    All are opened (shrunk further, grown back), so that no two lines lie nearly on top of each other: where that takes
+    something away, a strip about one line wide is left over.
     """
-    offsetter = Offsetter(island)
-    outer = offsetter.by(-width / 2)
-    if not outer:
-        return []
-    loops = [outer]
     back = CLOSEST * spacing / 2
-    for k in range(1, count):
-        loop = grown(offsetter.by(-(width / 2 + k * spacing + back)), back)
-        if not loop:
-            break
-        loops.append(loop)
-    return loops
+    core = grown(outline, -width / 2 - back)
+    loops: list[Paths] = []
+    for k in range(settings.walls):
+        if not core:
+            return _Island(outline, loops, [])
+        offsetter = Offsetter(core)
+        loops.append(offsetter.by(back))
+        last = k == settings.walls - 1
+        core = offsetter.by(settings.infill_overlap / 100 * width - spacing if last else -spacing)
+    return _Island(outline, loops, grown(core, back))

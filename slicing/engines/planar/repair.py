@@ -16,6 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from slicing.engines.base import SlicingError
+from slicing.engines.planar.chaining import follow, partners
 from slicing.engines.planar.cut import TIE, intersect, layer_of, spans, unpack
 from slicing.engines.planar.polygons import Floats, Ints, Rings, collect, joined, offsets
 from slicing.mesh import open_edges, weld
@@ -165,60 +166,12 @@ class _Chain:
         self.gap = 0.0 if closed else float(np.hypot(*(points[-1] - points[0])))
 
 
-def _partners(start: Ints, end: Ints) -> list[int]:
-    """For every half segment (2 i is the start of segment i, 2 i + 1 its end) the half that it meets, or -1.
-
-    Where more than two meet, an end is given a start before an end is given an end.
-    """
-    count = len(start)
-    keys = np.empty(2 * count, np.int64)
-    keys[0::2], keys[1::2] = start, end
-    is_end = np.tile([0, 1], count)
-    order = np.lexsort((is_end, keys))
-    group = np.ones(2 * count, bool)
-    group[1:] = (keys[order][1:] != keys[order][:-1]) | (is_end[order][1:] != is_end[order][:-1])
-    begin = np.maximum.accumulate(np.where(group, np.arange(2 * count), 0))
-    rank = np.empty(2 * count, np.int64)
-    rank[order] = np.arange(2 * count) - begin
-    partner = np.full(2 * count, -1)
-    order = np.lexsort((is_end, rank, keys))
-    same = (keys[order][1:] == keys[order][:-1]) & (rank[order][1:] == rank[order][:-1])
-    a, b = order[:-1][same], order[1:][same]
-    partner[a], partner[b] = b, a
-    left = [h for h in order.tolist() if partner[h] < 0]
-    found: list[int] = partner.tolist()
-    k = 0
-    while k + 1 < len(left):
-        if keys[left[k]] == keys[left[k + 1]]:
-            found[left[k]], found[left[k + 1]] = left[k + 1], left[k]
-            k += 1
-        k += 1
-    return found
-
-
-def _follow(partner: list[int]) -> list[tuple[list[int], bool]]:
-    """Runs of halves by which segments are entered, and whether the run closes. Open runs come first."""
-    seen = bytearray(len(partner) // 2)
-    loose = [h for h, p in enumerate(partner) if p < 0]
-    runs = []
-    for first in [*loose, *range(0, len(partner), 2)]:
-        if seen[first >> 1]:
-            continue
-        run, at = [], first
-        while at >= 0 and not seen[at >> 1]:
-            seen[at >> 1] = 1
-            run.append(at)
-            at = partner[at ^ 1]
-        runs.append((run, at >= 0))
-    return runs
-
-
 def _trace(start: Ints, end: Ints) -> list[_Chain]:
     ends = np.empty((2 * len(start), 2))
     ends[0::2], ends[1::2] = unpack(start), unpack(end)
     length = np.hypot(*(ends[1::2] - ends[0::2]).T)
     chains = []
-    for run, closed in _follow(_partners(start, end)):
+    for run, closed in follow(partners(start, end)):
         halves = np.array(run)
         balance = float((length[halves >> 1] * np.where(halves % 2 == 0, 1, -1)).sum())
         points = ends[halves] if closed else np.vstack([ends[halves], ends[halves[-1] ^ 1]])
@@ -241,7 +194,7 @@ def _join(opened: list[_Chain]) -> tuple[list[_Chain], list[_Chain]]:
             partner[i], partner[j] = j, i
     closed: list[_Chain] = []
     left: list[_Chain] = []
-    for run, loop in _follow(partner):
+    for run, loop in follow(partner):
         pieces = [opened[h >> 1].points if h % 2 == 0 else opened[h >> 1].points[::-1] for h in run]
         balance = sum(opened[h >> 1].balance * (1 if h % 2 == 0 else -1) for h in run)
         (closed if loop else left).append(_Chain(np.vstack(pieces), loop, balance))

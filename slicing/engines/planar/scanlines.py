@@ -10,14 +10,19 @@ integers is five times faster than sorting indices.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slicing.engines.planar.polygons import Floats, Ints, Rings, ramp
 
+Kind = Callable[[Ints, Ints], Ints]  # (sum of weights, slot) of stretches -> their kinds, 0 for nothing
+
 GRID = 1000.0  # positions per mm along a line
-CODE_BITS = 4
+OWN, OTHER = 0, 1  # whose contour an event belongs to
+_CODE_BITS = 2  # (OWN or OTHER) * 2 + entering
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,11 @@ class Intervals:
     def take(self, keep: Ints | np.ndarray) -> Intervals:
         return Intervals(self.layer[keep], self.line[keep], self.low[keep], self.high[keep], self.island[keep])
 
+    @staticmethod
+    def none() -> Intervals:
+        empty = np.empty(0, np.int64)
+        return Intervals(empty, empty, empty, empty, empty)
+
     def row(self) -> Ints:
         """One number per layer and line; neighbouring lines of a layer have neighbouring numbers, and no line of
         one layer neighbours a line of another."""
@@ -94,6 +104,44 @@ class Intervals:
             return self.line
         span = int(self.line.max() - self.line.min()) + 3
         return self.layer * span + self.line - self.line.min()
+
+    def widened(self, by: int) -> Intervals:
+        return Intervals(self.layer, self.line, np.maximum(self.low - by, 0), self.high + by, self.island)
+
+    def chains(
+        self, slack: int = 0, near: Callable[[Ints, Ints], NDArray[np.bool_]] | None = None
+    ) -> tuple[Ints, Ints]:
+        """(first member, rank) of the chain that each piece belongs to.
+
+        A piece is followed by the one that it overlaps (widened by ``slack``) on the next line, where that is one
+        only, overlaps no other, and is of the same island; and, if given, where ``near`` says so of the two.
+        """
+        row, n = self.row(), len(self)
+        if not n:
+            return row, row
+        wide = self.widened(slack) if slack else self
+        up, ups = overlaps(wide, row + 1, row, self)
+        _, downs = overlaps(wide, row - 1, row, self)
+        target = np.minimum(up, n - 1)
+        linked = (ups == 1) & (downs[target] == 1) & (self.island[target] == self.island)
+        if near is not None:
+            linked &= near(np.arange(n), target)
+        return _ranks(np.where(linked, target, -1))
+
+
+def _ranks(following: Ints) -> tuple[Ints, Ints]:
+    """(first member, position) in the chain that each member belongs to; ``following`` is -1 at the ends."""
+    n = len(following)
+    head = np.arange(n)
+    has = np.flatnonzero(following >= 0)
+    head[following[has]] = has
+    rank = (head != np.arange(n)).astype(np.int64)
+    while True:  # pointer jumping: the distance looked back doubles each time
+        further = head[head]
+        if np.array_equal(further, head):
+            return head, rank
+        rank = rank + rank[head]
+        head = further
 
 
 def overlaps(these: Intervals, row_these: Ints, row_those: Ints, those: Intervals) -> tuple[Ints, Ints]:
@@ -105,3 +153,71 @@ def overlaps(these: Intervals, row_these: Ints, row_those: Ints, those: Interval
     first = np.searchsorted(row_those * width + those.high, row_these * width + these.low, "right")
     last = np.searchsorted(row_those * width + those.low, row_these * width + these.high, "left")
     return first, np.maximum(last - first, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How events are packed: slot of the layer and line | position | member | code.
+
+    A slot is the number of a layer among those that are looked at; a member is the number of an island within its
+    layer. ``islands`` (slots,) is the island of member 0.
+    """
+
+    first_line: int
+    lines: int
+    position_bits: int
+    member_bits: int
+    member: Ints  # of each ring of the area swept
+    islands: Ints
+
+    @staticmethod
+    def over(area: Rings, events: list[Crossings], slots: int, slot: Ints) -> Sweep:
+        """For events of rings of ``area`` (whose islands are tracked) and of others; ``slot`` (layers,)."""
+        lines = np.concatenate([e.line for e in events])
+        low, high = (int(lines.min()), int(lines.max())) if len(lines) else (0, 0)
+        top = max((int(e.u.max()) for e in events if len(e.u)), default=0)
+        at = slot[area.layer]
+        first = np.full(slots, np.iinfo(np.int64).max)
+        np.minimum.at(first, at, area.island)
+        member = area.island - first[at]
+        bits = (int(member.max()) + 1).bit_length() if len(area) else 1
+        sweep = Sweep(low, high - low + 1, top.bit_length(), bits, member, first)
+        if (slots * sweep.lines).bit_length() + sweep.position_bits + bits + _CODE_BITS > 63:
+            raise OverflowError("scan lines do not fit into 63 bits")
+        return sweep
+
+    def keys(self, slot: Ints, events: Crossings, owner: int, member: Ints | int = 0) -> Ints:
+        row = slot * self.lines + (events.line - self.first_line)
+        place = (row << self.position_bits) | events.u
+        return (((place << self.member_bits) | member) << _CODE_BITS) | (2 * owner + events.entering)
+
+    def intervals(self, keys: Ints, weights: tuple[int, int], kind: Kind, layers: Ints) -> tuple[Intervals, Ints]:
+        """Stretches of one kind each, and their kinds. ``weights`` of what is OWN and OTHER, ``layers`` (slots,)."""
+        keys.sort()
+        own, other = weights
+        code = keys & ((1 << _CODE_BITS) - 1)
+        weight = np.cumsum(np.array([-own, own, -other, other])[code])
+        place = keys >> (_CODE_BITS + self.member_bits)
+        entered = np.maximum.accumulate(np.where(code == 2 * OWN + 1, np.arange(len(keys)), 0))
+        last = np.ones(len(keys), bool)  # of the events at one place; what lies between them has no length
+        last[:-1] = place[1:] != place[:-1]
+        at = np.flatnonzero(last)
+        weight, place = weight[at], place[at]
+        kinds = kind(weight, (place >> self.position_bits) // self.lines)
+        change = np.ones(len(kinds), bool)
+        change[1:] = kinds[1:] != kinds[:-1]
+        begin = np.flatnonzero(change)
+        end = np.append(begin[1:], len(kinds) - 1)
+        real = kinds[begin] > 0
+        begin, end = begin[real], end[real]
+        member = (keys[entered[at[begin]]] >> _CODE_BITS) & ((1 << self.member_bits) - 1)
+        row, mask = place[begin] >> self.position_bits, (1 << self.position_bits) - 1
+        slot = row // self.lines
+        made = Intervals(
+            layers[slot],
+            row % self.lines + self.first_line,
+            place[begin] & mask,
+            place[end] & mask,
+            self.islands[slot] + member,
+        )
+        return made, kinds[begin]

@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from slicing.engines.planar import repair
+from slicing.engines.planar.chaining import walk
 from slicing.engines.planar.cut import Layers, Segments, intersect, layer_of, spans, unpack
 from slicing.engines.planar.polygons import Floats, Ints, Rings, joined, offsets
 
@@ -80,24 +81,6 @@ def _follow(start: Ints, by_start: Ints, by_end: Ints) -> Rings:
     packed = start[np.array(order, np.int64)]
     starts = np.array(cuts, np.int64)
     return Rings(unpack(packed), starts, layer_of(packed[starts[:-1]]), np.full(len(starts) - 1, -1))
-
-
-def walk(following: list[int]) -> tuple[list[int], list[int]]:
-    """Cycles of a permutation: all members one cycle after the other, and where each begins (and the last ends)."""
-    seen = bytearray(len(following))
-    order: list[int] = []
-    cuts = [0]
-    add = order.append
-    for first in range(len(following)):
-        if seen[first]:
-            continue
-        at = first
-        while not seen[at]:
-            seen[at] = 1
-            add(at)
-            at = following[at]
-        cuts.append(len(order))
-    return order, cuts
 
 
 def simplified(rings: Rings) -> Rings:

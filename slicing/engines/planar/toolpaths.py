@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,21 @@ import shapely
 from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
-from slicing.engines.planar.fill import FillPaths
+from slicing.engines.planar.infill import FillPaths
 from slicing.engines.planar.polygons import Floats, Ints, Rings, offsets, ramp
 from slicing.engines.planar.regions import Flow, Regions
+from slicing.engines.planar.thin import ThinLines, copied, thin_lines
 
-SKIRT, WALL, OUTER_WALL, SOLID, SPARSE = range(5)  # also the order within an island
-NAMES = ("Skirt/Brim", "Perimeter", "External perimeter", "Solid infill", "Internal infill")  # as viewers know them
+SKIRT, WALL, OUTER_WALL, THIN_WALL, GAP, SOLID, SPARSE = range(7)  # also the order within an island
+NAMES = (  # as viewers know them
+    "Skirt/Brim",
+    "Perimeter",
+    "External perimeter",
+    "External perimeter",
+    "Gap fill",
+    "Solid infill",
+    "Internal infill",
+)
 FEW = 24  # paths among which plain Python finds the nearest faster than numpy
 
 
@@ -29,7 +39,7 @@ class Toolpaths:
     island: Ints  # (p,) -1 for what belongs to no island
     kind: Ints  # (p,)
     closed: NDArray[np.bool_]  # (p,)
-    area: Floats  # (p,) mm2 of the line's cross-section
+    area: Floats  # (n,) mm2 of the line's cross-section at each point
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -47,38 +57,77 @@ class Toolpaths:
             self.island[order],
             self.kind[order],
             self.closed[order],
-            self.area[order],
+            self.area[index],
         )
 
 
-def toolpaths(regions: Regions, solid: FillPaths, sparse: FillPaths, flow: Flow, settings: Settings) -> Toolpaths:
+def toolpaths(found: Regions, solid: FillPaths, sparse: FillPaths, flow: Flow, settings: Settings) -> Toolpaths:
     """All paths, in no order yet. Closed ones begin at their seam."""
     parts = [
-        _loops(_skirt(regions, flow, settings), SKIRT),
-        *(_loops(w, WALL if depth else OUTER_WALL) for depth, w in enumerate(regions.walls)),
-        (solid.points, np.diff(solid.starts), solid.layer, solid.island, np.full(len(solid.layer), SOLID)),
-        (sparse.points, np.diff(sparse.starts), sparse.layer, sparse.island, np.full(len(sparse.layer), SPARSE)),
+        _loops(_skirt(found, flow, settings), SKIRT, flow),
+        *(_loops(wall, WALL if depth else OUTER_WALL, flow) for depth, wall in enumerate(found.walls)),
+        _thin(found, thin_lines(found.thin, *_thin_wall_sizes(flow, settings)), THIN_WALL, flow),
+        _thin(found, thin_lines(found.gaps, *_gap_sizes(flow, settings)), GAP, flow),
+        _lines(solid, SOLID, flow),
+        _lines(sparse, SPARSE, flow),
     ]
-    layer, island, kind = (np.concatenate([p[k] for p in parts]) for k in (2, 3, 4))
     return Toolpaths(
-        np.concatenate([p[0] for p in parts]),
-        offsets(np.concatenate([p[1] for p in parts])),
-        layer,
-        island,
-        kind,
-        kind <= OUTER_WALL,
-        flow.areas[layer],
+        np.concatenate([p.points for p in parts]),
+        offsets(np.concatenate([np.diff(p.starts) for p in parts])),
+        np.concatenate([p.layer for p in parts]),
+        np.concatenate([p.island for p in parts]),
+        np.concatenate([p.kind for p in parts]),
+        np.concatenate([p.closed for p in parts]),
+        np.concatenate([p.area for p in parts]),
     )
 
 
-def _loops(rings: Rings, kind: int) -> tuple[Floats, Ints, Ints, Ints, Ints]:
+def _thin_wall_sizes(flow: Flow, settings: Settings) -> tuple[float, float, float]:
+    """(narrowest, widest, shortest) mm of a wall that is one line."""
+    return thinnest_wall(settings), 1.8 * flow.width, settings.nozzle_diameter / 2
+
+
+def thinnest_wall(settings: Settings) -> float:
+    """mm; what is thinner cannot be printed with this nozzle."""
+    return settings.nozzle_diameter / 4
+
+
+def _gap_sizes(flow: Flow, settings: Settings) -> tuple[float, float, float]:
+    return 0.35 * settings.nozzle_diameter, 1.8 * flow.width, 3 * settings.nozzle_diameter
+
+
+def _lines(paths: FillPaths, kind: int, flow: Flow) -> Toolpaths:
+    n = len(paths.layer)
+    area = np.repeat(flow.areas[paths.layer], np.diff(paths.starts))
+    return Toolpaths(paths.points, paths.starts, paths.layer, paths.island, np.full(n, kind), np.zeros(n, bool), area)
+
+
+def _thin(found: Regions, lines: ThinLines, kind: int, flow: Flow) -> Toolpaths:
+    """Lines as wide as the space for them. A wall has round sides, a gap has neighbours to fill it up to."""
+    lines = copied(lines, found.like, found.island_layer)
+    height = (flow.areas / flow.spacings)[lines.layer].repeat(np.diff(lines.starts))
+    width = np.maximum(lines.widths, 0.5 * flow.width)  # a thinner line would not hold together
+    area = lines.widths * height if kind == GAP else (width - height * (1 - math.pi / 4)) * height
+    n = len(lines.layer)
+    return Toolpaths(lines.points, lines.starts, lines.layer, lines.island, np.full(n, kind), np.zeros(n, bool), area)
+
+
+def _loops(rings: Rings, kind: int, flow: Flow) -> Toolpaths:
     """Rings as closed polylines that begin at their rearmost point."""
     lengths = rings.lengths
     seam = _rearmost(rings)
     step = ramp(lengths + 1)
     owner = np.repeat(np.arange(len(rings)), lengths + 1)
     index = rings.starts[:-1][owner] + (seam[owner] + step) % np.maximum(lengths, 1)[owner]
-    return rings.points[index], lengths + 1, rings.layer, rings.island, np.full(len(rings), kind)
+    return Toolpaths(
+        rings.points[index],
+        offsets(lengths + 1),
+        rings.layer,
+        rings.island,
+        np.full(len(rings), kind),
+        np.ones(len(rings), bool),
+        flow.areas[rings.layer][owner],
+    )
 
 
 def _rearmost(rings: Rings) -> Ints:
@@ -126,7 +175,7 @@ def ordered(paths: Toolpaths) -> Toolpaths:
 
 
 def _between(cuts: list[int], low: int, high: int) -> list[int]:
-    return [int(k) for k in cuts[np.searchsorted(cuts, low) : np.searchsorted(cuts, high)]]
+    return cuts[bisect_left(cuts, low) : bisect_left(cuts, high)]
 
 
 class _Chooser:

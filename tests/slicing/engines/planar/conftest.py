@@ -59,6 +59,14 @@ class Print:
         to = self.replay.position[chosen]
         return to - self.replay.delta[chosen, :3], to
 
+    def full(self, kind: str | None = None) -> tuple[Floats, Floats]:
+        """Those segments that are as wide as lines are: no thin walls, no gaps."""
+        a, b = self.segments(kind)
+        chosen = self.printed() & ((self.kinds() == kind) if kind else (self.kinds() != "Skirt/Brim"))
+        per_mm = self.replay.delta[chosen, 3] / np.maximum(np.linalg.norm(b - a, axis=1), 1e-9)
+        usual = np.abs(per_mm / np.median(per_mm) - 1) < 0.05
+        return a[usual], b[usual]
+
     def length(self, kind: str | None = None, layer_top: float | None = None) -> float:
         a, b = self.segments(kind)
         if layer_top is not None:

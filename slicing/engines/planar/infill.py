@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.planar.polygons import Floats, Ints, Rings, joined, offsets, signatures
 from slicing.engines.planar.regions import Flow, Regions
-from slicing.engines.planar.scanlines import GRID, Crossings, Family, Intervals, crossings, overlaps
+from slicing.engines.planar.scanlines import GRID, OTHER, OWN, Family, Intervals, Sweep, crossings, overlaps
 
 SPARSE, SOLID = 1, 2
 ANGLE = math.pi / 4  # of infill on even layers; odd ones are square to it
 EVENTS = 3_000_000  # that are sorted at once; bounds the memory
-ANCHOR = 0.6  # mm that solid areas reach into sparse ones, and sparse lines into solid areas
+ANCHOR = 1.35  # mm that solid areas reach into sparse ones (three lines, as in PrusaSlicer), to have a hold on them
+BOND = 0.6  # mm that sparse lines reach into solid areas
 SHORTEST_SOLID = 1.0  # mm; smaller patches of solid are not worth a visit
 SHORTEST_SPARSE = 1.0
 SHORTEST = 0.1  # mm, of any line
 
-# Weights of events by code. The sum says: own area in the bits from 16 up, number of neighbours that cover below them.
-_OWN, _OTHER = 0, 2
-_WEIGHTS = np.array([-(1 << 16), 1 << 16, -1, 1])
-_CODE_BITS = 2
+_WEIGHTS = (1 << 16, 1)  # of the own area and of neighbours: the sum counts the neighbours in its low 16 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,84 +120,22 @@ def _classified(regions: Regions, family: Family, layers: Ints, cover: _Cover) -
         near[(layers + k)[looked[layers]]] = True
     around = regions.outlines.take(near[regions.outlines.layer])
     other = crossings(around, family, origin)
-    grid = _Grid.of(own, other, area, len(layers))
-    keys = [grid.keys(slot[area.layer[own.ring]], own, _OWN, grid.member(area)[own.ring])]
+    sweep = Sweep.over(area, [own, other], len(layers), slot)
+    keys = [sweep.keys(slot[area.layer[own.ring]], own, OWN, sweep.member[own.ring])]
     layer_of_other = around.layer[other.ring]
     for k, looked in cover.pairs:
         target = layer_of_other - k
         wanted = np.flatnonzero((target >= 0) & (target < count))
         at = slot[target[wanted]]
         mine = (at >= 0) & looked[target[wanted]]
-        keys.append(grid.keys(at[mine], other.take(wanted[mine]), _OTHER, 0))
+        keys.append(sweep.keys(at[mine], other.take(wanted[mine]), OTHER))
     need = np.where(cover.whole, -1, cover.need)[layers]
-    return grid.intervals(np.concatenate(keys), need, layers, area)
 
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """How events are packed: slot of the layer and line | position | number of the island | code."""
-
-    first_line: int
-    lines: int
-    position_bits: int
-    member_bits: int
-    first_island: Ints  # (slots,)
-
-    @staticmethod
-    def of(own: Crossings, other: Crossings, area: Rings, slots: int) -> _Grid:
-        lines = np.concatenate([own.line, other.line]) if len(own.line) else np.zeros(1, np.int64)
-        top = max((int(c.u.max()) for c in (own, other) if len(c.u)), default=0)
-        low, high = int(lines.min()), int(lines.max())
-        order = np.searchsorted(np.unique(area.layer), area.layer)
-        first = np.full(slots, np.iinfo(np.int64).max)
-        np.minimum.at(first, order, area.island)
-        members = int((area.island - first[order]).max()) + 1 if len(area) else 1
-        grid = _Grid(low, high - low + 1, top.bit_length(), members.bit_length(), first)
-        if (slots * grid.lines).bit_length() + grid.position_bits + grid.member_bits + _CODE_BITS > 63:
-            raise OverflowError("scan lines do not fit into 63 bits")
-        return grid
-
-    def member(self, area: Rings) -> Ints:
-        return area.island - self.first_island[np.searchsorted(np.unique(area.layer), area.layer)]
-
-    def keys(self, slot: Ints, events: Crossings, code: int, member: Ints | int) -> Ints:
-        row = slot * self.lines + (events.line - self.first_line)
-        place = (row << self.position_bits) | events.u
-        return (((place << self.member_bits) | member) << _CODE_BITS) | (events.entering + code)
-
-    def intervals(self, keys: Ints, need: Ints, layers: Ints, area: Rings) -> tuple[Intervals, Ints]:
-        keys.sort()
-        weight = np.cumsum(_WEIGHTS[keys & ((1 << _CODE_BITS) - 1)])
-        place = keys >> (_CODE_BITS + self.member_bits)
-        entered = (keys & ((1 << _CODE_BITS) - 1)) == _OWN + 1
-        last_entered = np.maximum.accumulate(np.where(entered, np.arange(len(keys)), 0))
-        last = np.ones(len(keys), bool)  # of the events at one place; what lies between them has no length
-        last[:-1] = place[1:] != place[:-1]
-        at = np.flatnonzero(last)
-        weight, place = weight[at], place[at]
-        slot = (place >> self.position_bits) // self.lines
+    def kind(weight: Ints, at: Ints) -> Ints:
         inside = weight >= 1 << 15
-        kind = np.where(inside, np.where((weight & 0xFFFF) == need[slot], SPARSE, SOLID), 0)
-        change = np.ones(len(kind), bool)
-        change[1:] = kind[1:] != kind[:-1]
-        begin = np.flatnonzero(change)
-        end = np.append(begin[1:], len(kind) - 1)
-        real = kind[begin] > 0
-        begin, end = begin[real], end[real]
-        owner = (keys[last_entered[at[begin]]] >> _CODE_BITS) & ((1 << self.member_bits) - 1)
-        row, mask = place[begin] >> self.position_bits, (1 << self.position_bits) - 1
-        made = Intervals(
-            layers[row // self.lines],
-            row % self.lines + self.first_line,
-            place[begin] & mask,
-            place[end] & mask,
-            self._islands(row // self.lines, owner, area, layers),
-        )
-        return made, kind[begin]
+        return np.where(inside, np.where((weight & 0xFFFF) == need[at], SPARSE, SOLID), 0)
 
-    def _islands(self, slot: Ints, member: Ints, area: Rings, layers: Ints) -> Ints:
-        present = np.searchsorted(np.unique(area.layer), layers)
-        return self.first_island[present[slot]] + member
+    return sweep.intervals(np.concatenate(keys), _WEIGHTS, kind, layers)
 
 
 def _runs(found: Intervals) -> tuple[Ints, Ints]:
@@ -249,7 +185,7 @@ def _sparse(found: Intervals, kinds: Ints) -> Intervals:
     run_low, run_high = _runs(found)
     sparse = np.flatnonzero((kinds == SPARSE) & (found.high - found.low >= SHORTEST_SPARSE * GRID))
     pieces = found.take(sparse)
-    return _merged(pieces, run_low[sparse], run_high[sparse], round(ANCHOR * GRID))[0]
+    return _merged(pieces, run_low[sparse], run_high[sparse], round(BOND * GRID))[0]
 
 
 def _zigzag(lines: Intervals, family: Family, origin: float, reach: float) -> FillPaths:
@@ -260,12 +196,7 @@ def _zigzag(lines: Intervals, family: Family, origin: float, reach: float) -> Fi
     n = len(lines)
     if n == 0:
         return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), lines.layer, lines.island)
-    row = lines.row()
-    up, ups = overlaps(lines, row + 1, row, lines)
-    _, downs = overlaps(lines, row - 1, row, lines)
-    target = np.minimum(up, n - 1)
-    linked = (ups == 1) & (downs[target] == 1) & (lines.island[target] == lines.island)
-    head, rank = _ranks(np.where(linked, target, -1))
+    head, rank = lines.chains()
     order = np.lexsort((rank, head))
     lines, head, rank = lines.take(order), head[order], rank[order]
     backward = rank % 2 == 1
@@ -276,21 +207,6 @@ def _zigzag(lines: Intervals, family: Family, origin: float, reach: float) -> Fi
     u = np.stack([enter, leave], axis=1).ravel() / GRID + origin
     points = family.back(u, np.repeat(lines.line, 2))
     return FillPaths(points, 2 * np.append(begin, n), lines.layer[begin], lines.island[begin])
-
-
-def _ranks(following: Ints) -> tuple[Ints, Ints]:
-    """(first member, position) in the chain that each member belongs to; ``following`` is -1 at the ends."""
-    n = len(following)
-    before = np.arange(n)
-    has = np.flatnonzero(following >= 0)
-    before[following[has]] = has
-    head, rank = before, (before != np.arange(n)).astype(np.int64)
-    while True:  # pointer jumping: the distance looked back doubles each time
-        further = head[head]
-        if np.array_equal(further, head):
-            return head, rank
-        rank = rank + rank[head]
-        head = further
 
 
 def _together(parts: list[FillPaths]) -> FillPaths:
