@@ -282,9 +282,13 @@ class Moonraker(Simulator):
 
     async def _call(self, client: Client, message: Any) -> dict[str, Any] | None:
         """The answer; None for a notification or a start that is never answered."""
-        number = message.get("id") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or "method" not in message:
+        if not isinstance(message, dict):
+            return None
+        number = message.get("id")
+        if message.get("jsonrpc") != "2.0":
             return _rpc_error(number, -32600, "Invalid Request")
+        if "method" not in message:
+            return None
         try:
             result = await self._call_by_name(client, message["method"], message.get("params") or {})
         except ApiError as error:
@@ -433,8 +437,9 @@ class Moonraker(Simulator):
         client = call.client
         if client is None:
             raise ApiError(404, "Not Found")
-        if not client.authorised and not same_secret(call.params.get("api_key"), self.api_key):
-            raise ApiError(401, "Unauthorized")
+        given = call.params.get("api_key")
+        if not client.authorised and not same_secret(given, self.api_key):
+            raise ApiError(401, "Unauthorized" if given is None else "Invalid API Key")
         told = {name: call.params.get(name) for name in ("version", "type", "url")}
         if client.name is not None:
             raise ApiError(400, f"Connection already identified: {client.name}")
@@ -458,7 +463,7 @@ class Moonraker(Simulator):
             client.session.close()
         session = Session(self.klippy, lambda message: _pass_on(client, message), lambda: None)
         client.session = session
-        return await self._ask("objects/subscribe", call.params, session)
+        return await self._ask("objects/subscribe", {"objects": {}, **call.params}, session)
 
     async def _script(self, call: Call) -> Any:
         if "script" in call.params:
@@ -533,8 +538,13 @@ class Moonraker(Simulator):
             raise ApiError(403, "File currently in use", phrase=True)
         (self.files.folder / path).unlink()
         item = {"modified": 0, "size": 0, "permissions": "", "path": path, "root": "gcodes"}
-        self._broadcast("notify_filelist_changed", {"action": "delete_file", "item": item})
-        return {"action": "delete_file", "item": item}
+        change = {"action": "delete_file", "item": item}
+        self._announce_file(change)
+        return change
+
+    def _announce_file(self, change: dict[str, Any]) -> None:
+        # after what Klippy said when it opened that file
+        asyncio.get_running_loop().call_soon(self._broadcast, "notify_filelist_changed", change)
 
     def _is_loaded(self, path: str) -> bool:
         return self.klippy_state == "ready" and self.history.loaded_file == path
@@ -552,10 +562,10 @@ class Moonraker(Simulator):
         self.uploads.append(path)
         change = {"action": "create_file", "item": self.files.item(path)}
         if not is_gcode(path):
-            self._broadcast("notify_filelist_changed", change)
+            self._announce_file(change)
             return change
         started = await self._print_uploaded(path) if _field(parts, "print") == "true" else False
-        self._broadcast("notify_filelist_changed", change)
+        self._announce_file(change)
         return {**change, "print_started": started, "print_queued": False}
 
     def _destination(self, parts: dict[str, Part]) -> str:
