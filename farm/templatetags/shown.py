@@ -1,0 +1,76 @@
+"""How pages write numbers and draw icons. ``static/live.js`` writes the same numbers in the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """Seconds in words: 45 s, 12 min, 1 h 05 min, 2 d 3 h."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    hours, days = minutes // 60, minutes // 1440
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if not days else f"{days} d {hours % 24} h"
+
+
+@register.filter
+def percent(fraction: float | None) -> str:
+    """0..1 as whole per cent; never 100 before the end."""
+    return f"{int((fraction or 0) * 100)} %"
+
+
+@register.filter
+def degrees(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+@register.filter
+def number(value: float | None) -> str:
+    """At most two decimals, none without need."""
+    return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+@register.filter
+def size(values: list[float]) -> str:
+    """[x, y, z] in mm."""
+    return " × ".join(f"{value:.1f}".removesuffix(".0") for value in values) + " mm"
+
+
+@register.filter
+def metres(millimetres: float | None) -> str:
+    return "" if millimetres is None else f"{millimetres / 1000:.2f} m"
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """One of static/icons.svg. For the eye only: words stand beside it or in the button's label."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name
+    )
+
+
+@register.filter
+def heater(name: str) -> str:
+    """tool0 -> Nozzle, tool1 -> Nozzle 2, bed -> Bed."""
+    if name.startswith("tool"):
+        index = int(name[4:] or 0)
+        return f"Nozzle {index + 1}" if index else "Nozzle"
+    return name.capitalize()
+
+
+@register.filter
+def get(mapping: dict[Any, Any], key: Any) -> Any:
+    return mapping.get(key)

@@ -1,0 +1,194 @@
+"""The wall of printers, and one printer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from farm.errors import Invalid
+from printers import access, services
+from printers.api import commandable
+from printers.drivers import DRIVERS
+from printers.looks import GROUPS, LOOKS, OUTCOMES, RANKS, command_title, job_title, kind_of, looks_for_script, possible
+from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
+from printers.views import state_views
+
+#: outcomes shown on a printer's page
+LATEST = 6
+#: mm
+JOG_STEPS = (0.1, 1, 10, 50)
+#: degrees C: name, nozzle, bed
+PRESETS = (("PLA", 210, 60), ("PETG", 240, 80), ("Off", 0, 0))
+
+
+def cards(user: Any, printers: Iterable[Printer]) -> list[dict[str, Any]]:
+    """What the templates show of each printer, in the wall's order."""
+    rows = list(printers)
+    states, roles = state_views(user, rows), access.roles(user, rows)
+    found = [_card(row, states[row.pk], roles.get(row.pk, 0)) for row in rows]
+    return sorted(found, key=lambda card: (RANKS[card["kind"]], card["state"]["name"].lower()))
+
+
+def _card(printer: Printer, state: dict[str, Any], role: int) -> dict[str, Any]:
+    kind, job = kind_of(state), state["job"]
+    left = job["left_s"] if job and state["status"] == "printing" else None
+    return {
+        "pk": printer.pk,
+        "target": f"card-{printer.pk}",
+        "state": state,
+        "kind": kind,
+        "look": LOOKS[kind],
+        "title": job_title(job) if job else "",
+        "ends": timezone.now() + timedelta(seconds=left) if left is not None else None,
+        "can": possible(state),
+        "operates": role >= Role.OPERATE,
+    }
+
+
+@require_GET
+def wall(request: HttpRequest) -> HttpResponse:
+    shown = cards(request.user, access.visible(request.user))  # type: ignore[arg-type]
+    counts = Counter(card["look"].group for card in shown)
+    context = {
+        "tab": "printers",
+        "cards": shown,
+        "show": request.GET.get("show", ""),
+        "groups": [(group, word, counts[group]) for group, word in GROUPS.items()],
+        "looks": looks_for_script(),
+    }
+    return render(request, "printers/wall.html", context)
+
+
+@require_GET
+def printer(request: HttpRequest, pk: UUID) -> HttpResponse:
+    row = access.get(request.user, pk, Role.VIEW)  # type: ignore[arg-type]
+    return render(request, "printers/printer.html", _page(request, row))
+
+
+def _page(request: HttpRequest, row: Printer) -> dict[str, Any]:
+    role = access.role_on(request.user, row)  # type: ignore[arg-type]
+    return {
+        "tab": "printers",
+        "printer": row,
+        "card": cards(request.user, [row])[0],
+        "may_submit": role >= Role.SUBMIT,
+        "profile": row.profile,
+        "capabilities": {capability.value for capability in DRIVERS[row.kind].capabilities},
+        "heaters": _heaters(row),
+        "steps": JOG_STEPS,
+        "looks": looks_for_script(),
+        **_commands(request, row),
+    }
+
+
+def _heaters(row: Printer) -> list[dict[str, Any]]:
+    """name, label, limit in degrees C, and what is usual."""
+    profile = row.profile
+    nozzle = [(word, heat) for word, heat, _ in PRESETS if heat <= profile.max_nozzle_temperature]
+    bed = [(word, heat) for word, _, heat in PRESETS if heat <= profile.max_bed_temperature]
+    return [
+        {"name": "tool0", "label": "Nozzle", "limit": profile.max_nozzle_temperature, "presets": nozzle},
+        {"name": "bed", "label": "Bed", "limit": profile.max_bed_temperature, "presets": bed},
+    ]
+
+
+@require_POST
+def clear_bed(request: HttpRequest, pk: UUID) -> HttpResponse:
+    row = access.get(request.user, pk, Role.OPERATE)  # type: ignore[arg-type]
+    services.clear_bed(row, _integer(request.POST.get("bed", ""), "bed"), by=request.user)  # type: ignore[arg-type]
+    if not request.htmx:  # type: ignore[attr-defined]
+        return redirect("printer", pk=row.pk)
+    row.refresh_from_db()
+    on_wall = (request.htmx.target or "").startswith("card-")  # type: ignore[attr-defined]
+    return render(request, f"printers/{'card' if on_wall else 'state'}.html", _page(request, row))
+
+
+def _integer(text: str, field: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise Invalid(f"{field} must be a whole number.", field=field)
+    return int(text)
+
+
+@require_POST
+def maintenance(request: HttpRequest, pk: UUID) -> HttpResponse:
+    row = access.get(request.user, pk, Role.OPERATE)  # type: ignore[arg-type]
+    on = request.POST.get("on") == "yes"
+    reason = request.POST.get("reason", "").strip()
+    if on and not 0 < len(reason) <= 200:
+        raise Invalid("Say in a few words why nothing may be printed on it.", field="reason")
+    services.change_printer(row, maintenance=reason if on else "")
+    said = "is in maintenance: nothing new starts on it" if on else "is back: prints may start on it again"
+    messages.success(request, f"{row.name} {said}.")
+    return redirect("printer", pk=row.pk)
+
+
+# -- commands
+@require_http_methods(["GET", "POST"])
+def commands(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """GET: what became of the latest. POST: one more."""
+    if request.method != "POST":
+        row = access.get(request.user, pk, Role.VIEW)  # type: ignore[arg-type]
+        return render(request, "printers/commands.html", _commands(request, row))
+    row = commandable(request.user, pk, request.POST)
+    kind = request.POST.get("command", "")
+    print_id = UUID(request.POST["print"]) if _is_uuid(request.POST.get("print", "")) else None
+    services.request_command(row, kind, _arguments(kind, request.POST), by=request.user, print_id=print_id)  # type: ignore[arg-type]
+    if not request.htmx:  # type: ignore[attr-defined]
+        return redirect("printer", pk=row.pk)
+    return render(request, "printers/commands.html", _commands(request, row))
+
+
+def _commands(request: HttpRequest, row: Printer) -> dict[str, Any]:
+    """The latest commands: everybody's for who operates it, else the own ones."""
+    found = row.commands.select_related("by")
+    if access.role_on(request.user, row) < Role.OPERATE:  # type: ignore[arg-type]
+        found = found.filter(by=request.user)
+    latest = list(found[:LATEST])
+    return {
+        "printer": row,
+        "outcomes": [_outcome(command) for command in latest],
+        "waiting": any(command.status in COMMAND_OPEN for command in latest),
+    }
+
+
+def _outcome(command: Command) -> dict[str, Any]:
+    word, tone, icon = OUTCOMES[command.status]
+    return {"title": command_title(command), "word": word, "tone": tone, "icon": icon, "command": command}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _arguments(kind: str, form: Any) -> dict[str, Any]:
+    """A command's arguments from a form's fields; services.check_args judges them."""
+    if kind == CommandKind.HOME:
+        return {"axes": form.getlist("axes")}
+    if kind == CommandKind.JOG:
+        axis, direction = (form.get("move", "") + "??")[:2]
+        return {axis: _float(form.get("distance", ""), "distance") * (-1 if direction == "-" else 1)}
+    if kind == CommandKind.SET_TEMPERATURE:
+        return {"heater": form.get("heater", ""), "target": _float(form.get("target", ""), "target")}
+    if kind == CommandKind.GCODE:
+        return {"lines": [line.strip() for line in form.get("lines", "").splitlines() if line.strip()]}
+    return {}
+
+
+def _float(text: str, field: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Invalid(f"{field} must be a number.", field=field) from None
