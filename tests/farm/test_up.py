@@ -16,6 +16,8 @@ from tests.conftest import StartFarm
 from tests.flows.farm import MANAGE, MARKS, RunningFarm, wait_until
 
 pytestmark = pytest.mark.flow
+#: the tests that end their farm do not wait for its static files
+PLAIN: dict[str, str | None] = {"FARM_STATIC_PLAIN": "true"}
 
 
 def up(farm: RunningFarm, *options: str) -> subprocess.CompletedProcess[str]:
@@ -77,14 +79,14 @@ def test_nobody_is_turned_away_while_the_web_server_restarts(farm: RunningFarm) 
 
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_when_asked_and_leaves_nothing(start_farm: StartFarm, wish: signal.Signals) -> None:
-    farm = start_farm()
+    farm = start_farm(environment=PLAIN)
     assert farm.stop(wish) == 0
     assert farm.log.rstrip().endswith("Stopped.")
     assert not (farm.folder / "redis.url").exists()
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(start_farm: StartFarm) -> None:
-    farm = start_farm()
+    farm = start_farm(environment=PLAIN)
     for name in MARKS:
         farm.wait_for_child(name)
     farm.process.kill()
@@ -93,7 +95,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(start_farm: StartFarm) -> Non
 
 
 def test_two_farms_run_side_by_side(farm: RunningFarm, start_farm: StartFarm) -> None:
-    other = start_farm()
+    other = start_farm(environment=PLAIN)
     assert farm.url != other.url
     assert (answer(farm), answer(other)) == (200, 200)
     secret = "secrets/farm_secret_key"
@@ -102,8 +104,18 @@ def test_two_farms_run_side_by_side(farm: RunningFarm, start_farm: StartFarm) ->
     assert answer(farm) == 200
 
 
+@pytest.mark.postgres
+def test_it_runs_on_postgresql(start_farm: StartFarm, postgres_url: str) -> None:
+    farm = start_farm(environment=PLAIN | {"DATABASE_URL": postgres_url})
+    assert answer(farm) == 200
+    assert not (farm.folder / "farm.sqlite3").exists()
+    assert "PostgreSQL" in farm.manage(
+        "shell", "-c", "from django.db import connection; print(connection.display_name)"
+    )
+
+
 def test_a_program_that_keeps_dying_stops_the_farm_with_a_sentence(start_farm: StartFarm) -> None:
-    farm = start_farm()
+    farm = start_farm(environment=PLAIN)
     shutil.rmtree(farm.folder / "secrets")
     (farm.folder / "secrets").touch()  # no process can read the settings any more
     farm.kill_child("bridge")

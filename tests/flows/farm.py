@@ -34,6 +34,7 @@ class RunningFarm:
         folder.mkdir(parents=True, exist_ok=True)
         self.environment = environment_of_its_own(folder, environment or {})
         self._log = folder / "up.log"
+        self._log.unlink(missing_ok=True)
         self.process = self._start(["up", "--port", "0", *options])
         self.url = ""
         self._wait_until_it_answers()

@@ -25,7 +25,7 @@ from farm.errors import FarmError
 from farm.models import User
 from jobs import services as jobs
 from jobs.models import Job, JobEvent, Print
-from jobs.states import JOB_TERMINAL, PRINT_STARTED, PrintStatus
+from jobs.states import JOB_TERMINAL, PRINT_LIVE, PRINT_STARTED, PrintStatus
 from printers import services as printers
 from printers.models import Grant, Pool, Printer, Role
 from slicing.models import Model3D
@@ -103,22 +103,27 @@ def add_grants(added: list[Printer], people: dict[str, User]) -> None:
 
 def make_room(added: list[Printer], people: dict[str, User], say: Callable[[str], Any]) -> None:
     """What an operator does in the morning: look after prints that nobody followed to their end, clear the beds."""
-    if all(printers.bed_is_clear(printer) for printer in added):
-        return
-    say("Clearing the beds ...")
     for printer in added:
-        wait_until(lambda printer=printer: cleared(printer, people))
+        if is_taken(printer) or not printers.bed_is_clear(printer):
+            say(f"Clearing the bed of {printer} ...")
+            wait_until(lambda printer=printer: cleared(printer, people))
+
+
+def is_taken(printer: Printer) -> bool:
+    return Print.objects.filter(printer=printer, status__in=PRINT_LIVE).exists()
 
 
 def cleared(printer: Printer, people: dict[str, User]) -> bool:
-    printer.refresh_from_db()
+    """The simulated printer has just been started: whatever the farm printed on it before is over, and the bridge is
+    about to find that out."""
     for attempt in Print.objects.filter(printer=printer, status=PrintStatus.UNKNOWN):
         jobs.decide(attempt, PrintStatus.CANCELLED, people["admin"])
+    printer.refresh_from_db()
     try:
         printers.clear_bed(printer, printer.bed, people["olivia"])
-    except FarmError:  # not heard of yet, or still printing
-        return Print.objects.filter(printer=printer, status=PrintStatus.PRINTING).exists()
-    return True
+    except FarmError:  # not heard of yet, or its print has not ended yet
+        return False
+    return not is_taken(printer)
 
 
 def submit_a_job(owner: User) -> Job:
@@ -139,12 +144,17 @@ def follow(job: Job, say: Callable[[str], Any]) -> None:
         for event in JobEvent.objects.filter(job=job).select_related("print__printer").order_by("pk"):
             if event.pk not in shown:
                 shown.add(event.pk)
-                where = f" on {event.print.printer}" if event.print and event.print.printer else ""
-                say(f"{job.name}: {event.new}{where}. {event.message}".rstrip(". ") + ".")
+                say(f"{job.name}: {told(event)}")
         job.refresh_from_db()
         return where_it_prints(job) is not None or job.status in JOB_TERMINAL
 
     wait_until(it_prints)
+
+
+def told(event: JobEvent) -> str:
+    if event.print and event.print.printer:
+        return f"{event.new} on {event.print.printer}"
+    return f"{event.new}: {event.message}" if event.message else event.new
 
 
 def where_it_prints(job: Job) -> Printer | None:
