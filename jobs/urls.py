@@ -1,5 +1,21 @@
-"""Pages."""
+"""Pages of jobs and prints."""
 
-from typing import Any
+from __future__ import annotations
 
-urlpatterns: list[Any] = []
+from django.urls import path
+
+from jobs import pages
+
+urlpatterns = [
+    path("submit/", pages.submit, name="submit"),
+    path("submit/<uuid:pk>/", pages.options, name="submit-options"),
+    path("jobs/<uuid:pk>/", pages.job, name="job"),
+    path("jobs/<uuid:pk>/cancel/", pages.cancel, name="job-cancel"),
+    path("jobs/<uuid:pk>/start/", pages.start, name="job-start"),
+    path("jobs/<uuid:pk>/approve/", pages.approve, name="job-approve"),
+    path("jobs/<uuid:pk>/reject/", pages.reject, name="job-reject"),
+    path("queue/", pages.queue, name="queue"),
+    path("prints/", pages.prints, name="prints"),
+    path("prints/<uuid:pk>/decide/", pages.decide, name="print-decide"),
+    path("printers/<uuid:pk>/jobs/", pages.printer_jobs, name="printer-jobs"),
+]

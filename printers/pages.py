@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from farm.errors import Invalid
+from farm.pages import by_htmx, person, target
 from printers import access, services
 from printers.api import commandable
 from printers.drivers import DRIVERS
@@ -56,7 +57,7 @@ def _card(printer: Printer, state: dict[str, Any], role: int) -> dict[str, Any]:
 
 @require_GET
 def wall(request: HttpRequest) -> HttpResponse:
-    shown = cards(request.user, access.visible(request.user))  # type: ignore[arg-type]
+    shown = cards(person(request), access.visible(person(request)))
     counts = Counter(card["look"].group for card in shown)
     context = {
         "tab": "printers",
@@ -70,16 +71,16 @@ def wall(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def printer(request: HttpRequest, pk: UUID) -> HttpResponse:
-    row = access.get(request.user, pk, Role.VIEW)  # type: ignore[arg-type]
+    row = access.get(person(request), pk, Role.VIEW)
     return render(request, "printers/printer.html", _page(request, row))
 
 
 def _page(request: HttpRequest, row: Printer) -> dict[str, Any]:
-    role = access.role_on(request.user, row)  # type: ignore[arg-type]
+    role = access.role_on(person(request), row)
     return {
         "tab": "printers",
         "printer": row,
-        "card": cards(request.user, [row])[0],
+        "card": cards(person(request), [row])[0],
         "may_submit": role >= Role.SUBMIT,
         "profile": row.profile,
         "capabilities": {capability.value for capability in DRIVERS[row.kind].capabilities},
@@ -103,12 +104,12 @@ def _heaters(row: Printer) -> list[dict[str, Any]]:
 
 @require_POST
 def clear_bed(request: HttpRequest, pk: UUID) -> HttpResponse:
-    row = access.get(request.user, pk, Role.OPERATE)  # type: ignore[arg-type]
-    services.clear_bed(row, _integer(request.POST.get("bed", ""), "bed"), by=request.user)  # type: ignore[arg-type]
-    if not request.htmx:  # type: ignore[attr-defined]
+    row = access.get(person(request), pk, Role.OPERATE)
+    services.clear_bed(row, _integer(request.POST.get("bed", ""), "bed"), by=person(request))
+    if not by_htmx(request):
         return redirect("printer", pk=row.pk)
     row.refresh_from_db()
-    on_wall = (request.htmx.target or "").startswith("card-")  # type: ignore[attr-defined]
+    on_wall = target(request).startswith("card-")
     return render(request, f"printers/{'card' if on_wall else 'state'}.html", _page(request, row))
 
 
@@ -120,7 +121,7 @@ def _integer(text: str, field: str) -> int:
 
 @require_POST
 def maintenance(request: HttpRequest, pk: UUID) -> HttpResponse:
-    row = access.get(request.user, pk, Role.OPERATE)  # type: ignore[arg-type]
+    row = access.get(person(request), pk, Role.OPERATE)
     on = request.POST.get("on") == "yes"
     reason = request.POST.get("reason", "").strip()
     if on and not 0 < len(reason) <= 200:
@@ -136,13 +137,13 @@ def maintenance(request: HttpRequest, pk: UUID) -> HttpResponse:
 def commands(request: HttpRequest, pk: UUID) -> HttpResponse:
     """GET: what became of the latest. POST: one more."""
     if request.method != "POST":
-        row = access.get(request.user, pk, Role.VIEW)  # type: ignore[arg-type]
+        row = access.get(person(request), pk, Role.VIEW)
         return render(request, "printers/commands.html", _commands(request, row))
-    row = commandable(request.user, pk, request.POST)
+    row = commandable(person(request), pk, request.POST)
     kind = request.POST.get("command", "")
     print_id = UUID(request.POST["print"]) if _is_uuid(request.POST.get("print", "")) else None
-    services.request_command(row, kind, _arguments(kind, request.POST), by=request.user, print_id=print_id)  # type: ignore[arg-type]
-    if not request.htmx:  # type: ignore[attr-defined]
+    services.request_command(row, kind, _arguments(kind, request.POST), by=person(request), print_id=print_id)
+    if not by_htmx(request):
         return redirect("printer", pk=row.pk)
     return render(request, "printers/commands.html", _commands(request, row))
 
@@ -150,8 +151,8 @@ def commands(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _commands(request: HttpRequest, row: Printer) -> dict[str, Any]:
     """The latest commands: everybody's for who operates it, else the own ones."""
     found = row.commands.select_related("by")
-    if access.role_on(request.user, row) < Role.OPERATE:  # type: ignore[arg-type]
-        found = found.filter(by=request.user)
+    if access.role_on(person(request), row) < Role.OPERATE:
+        found = found.filter(by=person(request))
     latest = list(found[:LATEST])
     return {
         "printer": row,

@@ -1,0 +1,326 @@
+"""Submit, one job, the queue, the history."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings as django_settings
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
+
+from farm.errors import Invalid, NotFound
+from farm.pages import by_htmx, person
+from jobs import access, services
+from jobs.looks import job_look, print_look
+from jobs.matching import fits
+from jobs.models import Job, Print
+from jobs.queues import ended_unprinted, queue_of
+from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
+from printers import access as printer_access
+from printers.looks import LOOKS, kind_of, looks_for_script
+from printers.models import Printer, Role
+from printers.views import state_views
+from slicing.api import own_models
+from slicing.engines.base import SliceSettings
+from slicing.models import Model3D
+from slicing.services import MODEL_KINDS, accept_model
+
+#: name, layer height in mm, what it means
+QUALITIES = (
+    ("Draft", 0.28, "Quick, with visible layers"),
+    ("Normal", 0.2, "Good for most parts"),
+    ("Fine", 0.12, "Smooth and slow"),
+)
+DEFAULT_QUALITY = 0.2
+#: per cent, what it means
+INFILLS = ((10, "Light"), (15, "Normal"), (40, "Strong"), (100, "Solid"))
+#: the machine decides these, or the form has a place of its own for them
+NOT_EXPERT = {"nozzle_diameter", "filament_diameter", "infill_density"}
+ROWS = 30
+
+
+# -- submit
+@require_http_methods(["GET", "POST"])
+def submit(request: HttpRequest) -> HttpResponse:
+    """First step: give a model. The second is `options`."""
+    user = person(request)
+    asked = request.GET.get("printer", "")
+    if request.method != "POST":
+        context = {
+            "tab": "submit",
+            "kinds": ",".join(f".{kind}" for kind in MODEL_KINDS),
+            "most": django_settings.FARM_MAX_UPLOAD,
+            "models": Model3D.objects.filter(owner=user).order_by("-created_at")[:5],
+            "asked": asked,
+            "may_print": printer_access.visible(user, Role.SUBMIT).exists(),
+        }
+        return render(request, "jobs/submit.html", context)
+    upload = request.FILES.get("file")
+    if upload is None:
+        raise Invalid("Choose a file first.", field="file")
+    model = accept_model(user, upload)
+    where = redirect("submit-options", pk=model.pk).url + (f"?printer={asked}" if asked else "")
+    return HttpResponseClientRedirect(where) if by_htmx(request) else redirect(where)
+
+
+@require_http_methods(["GET", "POST"])
+def options(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Second step: where and how."""
+    user = person(request)
+    model = own_models(user).filter(pk=pk).first()
+    if model is None:
+        raise NotFound("There is no such model, or you may not see it.")
+    if request.method != "POST":
+        return render(request, "jobs/options.html", _options(request, model))
+    job = services.submit(user, model=model, **_wanted(request))
+    where = redirect("job", pk=job.pk).url
+    return HttpResponseClientRedirect(where) if by_htmx(request) else redirect(where)
+
+
+def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
+    choices = _choices(person(request), model)
+    asked = request.GET.get("printer", "")
+    possible = [choice for choice in choices if not choice["reason"]]
+    return {
+        "tab": "submit",
+        "model": model,
+        "choices": choices,
+        "possible": len(possible),
+        "chosen": asked if asked in {str(choice["printer"].pk) for choice in possible} else "",
+        "qualities": QUALITIES,
+        "default_quality": DEFAULT_QUALITY,
+        "infills": INFILLS,
+        "default_infill": 15,
+        "expert": expert_settings(),
+    }
+
+
+def _choices(user: Any, model: Model3D) -> list[dict[str, Any]]:
+    """Every printer this person sees, with what it does now, or why this part cannot be printed there."""
+    printers = list(printer_access.visible(user).select_related("profile"))
+    states, roles = state_views(user, printers), printer_access.roles(user, printers)
+    return [
+        {
+            "printer": printer,
+            "look": LOOKS[kind_of(states[printer.pk])],
+            "maintenance": printer.maintenance,
+            "reason": _misfit(printer, roles.get(printer.pk, 0), model),
+        }
+        for printer in printers
+    ]
+
+
+def _misfit(printer: Printer, role: int, model: Model3D) -> str:
+    if role < Role.SUBMIT:
+        return "You may look at it, not print on it"
+    size = printer.profile.machine.size
+    if not fits((model.size_x, model.size_y, model.size_z), size):
+        return f"Too small: it prints up to {size[0]:g} × {size[1]:g} × {size[2]:g} mm"
+    return ""
+
+
+def expert_settings() -> list[dict[str, Any]]:
+    """Every other setting of a slice, as a form shows it."""
+    return [
+        {
+            "name": field.name,
+            "label": field.name.replace("_", " ").capitalize(),
+            "default": field.default,
+            "whole": isinstance(field.default, int),
+            **field.metadata,
+        }
+        for field in fields(SliceSettings)
+        if field.name not in NOT_EXPERT
+    ]
+
+
+def _wanted(request: HttpRequest) -> dict[str, Any]:
+    """The arguments of services.submit from the form. Raises Invalid, NotFound, Forbidden."""
+    form, asked = request.POST, request.POST.get("printer", "")
+    wanted = _numbers(form)
+    wanted.setdefault("layer_height", _number(form.get("quality", str(DEFAULT_QUALITY)), "quality"))
+    if form.get("infill"):
+        wanted["infill_density"] = _number(form["infill"], "infill")
+    return {
+        "printer": printer_access.get(person(request), asked, Role.SUBMIT) if asked else None,
+        "copies": _whole(form.get("copies", "1"), "copies"),
+        "hold": form.get("hold") == "yes",
+        "settings": wanted,
+    }
+
+
+def _numbers(form: Any) -> dict[str, float | int]:
+    """The expert settings that were filled in."""
+    found: dict[str, float | int] = {}
+    for setting in expert_settings():
+        text = form.get(setting["name"], "").strip()
+        if text:
+            found[setting["name"]] = (_whole if setting["whole"] else _number)(text, setting["label"])
+    return found
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Invalid(f"{name.capitalize()} must be a number.", field=name) from None
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 6:
+        raise Invalid(f"{name.capitalize()} must be a whole number.", field=name)
+    return int(text)
+
+
+# -- one job
+@require_GET
+def job(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """For its owner, staff, and who operates a printer that it is on or asks for."""
+    row = access.queue(person(request)).select_related("owner", "model", "printer", "gcode").filter(pk=pk).first()
+    if row is None:
+        raise NotFound("There is no such job, or you may not see it.")
+    return render(request, "jobs/job.html", _job(request, row))
+
+
+def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
+    user = person(request)
+    prints = list(row.prints.select_related("printer", "gcode").order_by("created_at"))
+    live = [attempt for attempt in prints if attempt.status in PRINT_LIVE]
+    printers = [attempt.printer for attempt in live if attempt.printer]
+    states = state_views(user, printer_access.visible(user).filter(pk__in=[printer.pk for printer in printers]))
+    look = job_look(row, services.shown_status(row, prints))
+    own = row.owner_id == user.pk
+    mine = own or user.is_staff
+    return {
+        "tab": "prints",
+        "job": row,
+        "look": look,
+        "message": _message(row, live),
+        "prints": [_shown(attempt, states) for attempt in prints],
+        "completed": sum(attempt.status == PrintStatus.COMPLETED for attempt in prints),
+        "events": [_event(event) for event in row.events.select_related("actor", "print").order_by("at", "id")],
+        "settings": _settings(row),
+        "own": own,
+        "can": {
+            "download": mine and row.gcode is not None,
+            "cancel": mine and row.status not in JOB_TERMINAL and not row.cancel_requested,
+            "start": mine and row.hold and row.status not in JOB_TERMINAL,
+            "approve": user.is_staff and row.status == JobStatus.AWAITING_APPROVAL,
+            "again": row.model is not None and row.model.owner_id == user.pk and row.status in JOB_TERMINAL,
+        },
+        "looks": looks_for_script(),
+    }
+
+
+def _message(row: Job, live: list[Print]) -> str:
+    """What there is to say now: of the one live print, else of the job."""
+    if row.cancel_requested and row.status not in JOB_TERMINAL:
+        return "It is being cancelled."
+    if row.copies == 1 and live:
+        return live[0].message
+    return row.message
+
+
+def _shown(attempt: Print, states: dict[UUID, dict[str, Any]]) -> dict[str, Any]:
+    state = states.get(attempt.printer_id) if attempt.printer_id and attempt.status in PRINT_LIVE else None
+    return {"print": attempt, "look": print_look(attempt.status), "state": state}
+
+
+def _event(event: Any) -> dict[str, Any]:
+    look = print_look(event.new) if event.print else job_look(None, event.new)
+    return {"event": event, "look": look, "where": event.print.printer_name if event.print else ""}
+
+
+def _settings(row: Job) -> list[tuple[str, str, str]]:
+    known = {field.name: field.metadata for field in fields(SliceSettings)}
+    return [
+        (name.replace("_", " ").capitalize(), f"{value:g}", known.get(name, {}).get("unit", ""))
+        for name, value in row.settings.items()
+    ]
+
+
+@require_POST
+def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
+    services.cancel(access.get(person(request), pk), by=person(request))
+    return redirect("job", pk=pk)
+
+
+@require_POST
+def start(request: HttpRequest, pk: UUID) -> HttpResponse:
+    services.release(access.get(person(request), pk), by=person(request))
+    return redirect("job", pk=pk)
+
+
+@require_POST
+def approve(request: HttpRequest, pk: UUID) -> HttpResponse:
+    row = access.get(person(request), pk)
+    services.approve(row, by=person(request))
+    messages.success(request, f"{row.name} is in the queue.")
+    return redirect("queue")
+
+
+@require_POST
+def reject(request: HttpRequest, pk: UUID) -> HttpResponse:
+    row = access.get(person(request), pk)
+    services.reject(row, by=person(request), why=request.POST.get("why", "").strip()[:300])
+    messages.success(request, f"{row.name} will not be printed. {row.owner.shown_name} sees why.")
+    return redirect("queue")
+
+
+@require_POST
+def decide(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Staff looked at the machine and say how a print ended."""
+    access.require_staff(person(request))
+    attempt = access.get_print(person(request), pk)
+    services.decide(attempt, request.POST.get("outcome", ""), by=person(request))
+    return redirect("job", pk=attempt.job_id)
+
+
+# -- the queue
+@require_GET
+def queue(request: HttpRequest) -> HttpResponse:
+    context = {"tab": "queue", **queue_of(person(request)), "looks": looks_for_script()}
+    return render(request, "jobs/queue.html", context)
+
+
+@require_GET
+def printer_jobs(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What waits for one printer and what was printed on it: a part of its page."""
+    user = person(request)
+    printer = printer_access.get(user, pk, Role.VIEW)
+    operates = printer_access.role_on(user, printer) >= Role.OPERATE
+    recent = printer.prints.exclude(status__in=PRINT_LIVE).select_related("job__owner")
+    waiting = queue_of(user)["waiting"]
+    context = {
+        "printer": printer,
+        "waiting": [row for row in waiting if row["printer_id"] == printer.pk],
+        "anywhere": sum(row["printer_id"] is None for row in waiting),
+        "recent": [_shown(attempt, {}) for attempt in recent[:8]] if operates else [],
+    }
+    return render(request, "jobs/printer_jobs.html", context)
+
+
+# -- the history
+@require_GET
+def prints(request: HttpRequest) -> HttpResponse:
+    """One row per attempt; staff may see everybody's."""
+    user = person(request)
+    everybody = user.is_staff and request.GET.get("who") == "all"
+    rows = access.visible_prints(user) if everybody else Print.objects.filter(job__owner=user)
+    page = Paginator(rows.select_related("job__owner", "gcode"), ROWS).get_page(request.GET.get("page"))
+    context = {
+        "tab": "prints",
+        "everybody": everybody,
+        "page": page,
+        "rows": [_shown(attempt, {}) for attempt in page],
+        "unprinted": []
+        if everybody or page.number > 1
+        else [{"job": row, "look": job_look(row, row.status)} for row in ended_unprinted(user)],
+    }
+    return render(request, "jobs/prints.html", context)
