@@ -30,7 +30,7 @@ class Clock(bootsteps.StartStopStep):
         self.enabled = clock
 
     def start(self, worker: Any) -> None:
-        self._beat = EmbeddedService(worker.app, thread=True)
+        self._beat: Any = EmbeddedService(worker.app, thread=True)
         self._beat.daemon = True
         self._beat.start()
 

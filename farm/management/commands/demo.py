@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def add_people(password: str) -> dict[str, User]:
     return found
 
 
-def add_printers(described: list[dict[str, str]], by: User) -> list[Printer]:
+def add_printers(described: list[dict[str, Any]], by: User) -> list[Printer]:
     """Each with name, kind, url and api_key; those that are there get their present address."""
     result = []
     for facts in described:
@@ -106,7 +107,7 @@ def make_room(added: list[Printer], people: dict[str, User], say: Callable[[str]
     for printer in added:
         if is_taken(printer) or not printers.bed_is_clear(printer):
             say(f"Clearing the bed of {printer} ...")
-            wait_until(lambda printer=printer: cleared(printer, people))
+            wait_until(partial(cleared, printer, people))
 
 
 def is_taken(printer: Printer) -> bool:

@@ -207,7 +207,9 @@ def start_simulator(supervisor: Supervisor, folder: Path, name: str, kind: str, 
     """At the address of the last time if possible, so that the farm finds its printers where they were."""
     folder.mkdir(mode=0o700, exist_ok=True)
     memory = folder / f"{kind}.json"
-    facts = json.loads(memory.read_text()) if memory.exists() else {"port": 0, "api_key": secrets.token_hex(16)}
+    facts: dict[str, Any] = {"port": 0, "api_key": secrets.token_hex(16)}
+    if memory.exists():
+        facts = json.loads(memory.read_text())
     if not facts["port"] or not is_free(facts["port"]):
         facts["port"] = free_port()
         write_private(memory, json.dumps(facts))
