@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 from celery import Celery, bootsteps
@@ -28,14 +28,16 @@ class Clock(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, clock: bool = False, **_: Any) -> None:
         self.enabled = clock
+        self._beat: Any = None
 
     def start(self, worker: Any) -> None:
-        self._beat: Any = EmbeddedService(worker.app, thread=True)
+        self._beat = cast(Any, EmbeddedService(worker.app, thread=True))
         self._beat.daemon = True
         self._beat.start()
 
     def stop(self, worker: Any) -> None:
-        self._beat.stop()
+        if self._beat is not None:
+            self._beat.stop()
 
 
 app.steps["worker"].add(Clock)
