@@ -234,7 +234,7 @@ class Answers:
     def __call__(self) -> bool:
         if self._connection is None:
             self._connection = socket.create_connection(self._address, timeout=5)
-            self._connection.sendall(b"GET /healthy/ HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            self._connection.sendall(f"GET /healthy/ HTTP/1.0\r\nHost: {known_host()}\r\n\r\n".encode())
             self._connection.setblocking(False)
             return False
         try:
@@ -246,6 +246,12 @@ class Answers:
         self._connection.close()
         self._connection = None
         return status_line.startswith(b"HTTP/1.") and status_line.split(b" ")[1][:1] in b"234"
+
+
+def known_host() -> str:
+    """A name that the web process answers to."""
+    names = [name.lstrip(".") for name in env.words("FARM_HOSTS", "localhost")]
+    return next((name for name in names if name != "*"), "localhost")
 
 
 def show(name: str, line: str) -> None:
