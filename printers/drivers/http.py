@@ -235,7 +235,7 @@ class Door:
 
     def _translated(self, fault: Exception) -> DriverError:
         """Before the request was sent: Unreachable. After: _Unanswered, which the caller names."""
-        if isinstance(fault, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(fault):
+        if isinstance(fault, requests.exceptions.SSLError) and _HANDSHAKE_FAILED.search(str(fault)):
             return Unreachable(f"The certificate of {self.place} is not trusted.")
         if isinstance(fault, requests.ConnectTimeout) or _never_connected(fault):
             return Unreachable(f"Nothing answers at {self.place}.")
@@ -282,6 +282,9 @@ class Door:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+#: TLS faults before anything was sent: nobody we trust signed the certificate, or it is for another name.
+_HANDSHAKE_FAILED = re.compile("CERTIFICATE_VERIFY_FAILED|doesn't match")
 
 
 class _Unanswered(DriverError):
@@ -340,6 +343,7 @@ class Multipart:
         head += f'{self._part("file")}; filename="{_quoted(name)}"\r\nContent-Type: application/octet-stream\r\n\r\n'
         self._head = head.encode()
         self._tail = f"\r\n--{self._BOUNDARY}--\r\n".encode()
+        self._length = len(self._head) + size + len(self._tail)
         self._source = source
         self._size = size
         self._sent = 0
@@ -354,7 +358,7 @@ class Multipart:
         return f'--{self._BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"'
 
     def __len__(self) -> int:
-        return len(self._head) + self._size + len(self._tail)
+        return self._length
 
     def read(self, size: int = -1) -> bytes:
         if time.monotonic() > self._deadline:

@@ -143,10 +143,11 @@ def moonraker() -> Iterator[MoonrakerPeer]:
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param("octoprint", marks=pytest.mark.octoprint),
-        pytest.param("moonraker", marks=pytest.mark.moonraker),
-        "simulated-octoprint",
-        "simulated-moonraker",
+        # one group each, so that under xdist every server is started once and all four run side by side
+        pytest.param("octoprint", marks=[pytest.mark.octoprint, pytest.mark.xdist_group("octoprint")]),
+        pytest.param("moonraker", marks=[pytest.mark.moonraker, pytest.mark.xdist_group("moonraker")]),
+        pytest.param("simulated-octoprint", marks=pytest.mark.xdist_group("simulated-octoprint")),
+        pytest.param("simulated-moonraker", marks=pytest.mark.xdist_group("simulated-moonraker")),
     ],
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:

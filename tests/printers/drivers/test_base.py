@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from printers.drivers.base import (
@@ -65,7 +67,8 @@ def test_what_a_printer_says_becomes_one_short_line() -> None:
     assert len(one_line("x" * 10_000_000)) == 300
 
 
-@pytest.mark.parametrize("taken_apart", [lambda: {}["state"], lambda: [][0], lambda: None.get("x"), lambda: float("?")])  # type: ignore[attr-defined]
-def test_an_answer_of_another_shape_is_garbled(taken_apart: object) -> None:
+@pytest.mark.parametrize("key", ["state", 0, None, []])
+def test_an_answer_of_another_shape_is_garbled(key: Any) -> None:
+    answer: Any = "not an object"
     with pytest.raises(Garbled), understood():
-        taken_apart()  # type: ignore[operator]
+        answer[key].get("flags")

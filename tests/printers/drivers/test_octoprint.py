@@ -241,7 +241,7 @@ def file(path: str, success: int = 0, failure: int = 0, date: float = 0, done: b
 
 
 def test_folders_are_opened_and_models_left_out() -> None:
-    tree = [
+    tree: list[dict[str, Any]] = [
         {
             "type": "folder",
             "path": "a",
