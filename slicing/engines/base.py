@@ -5,7 +5,7 @@ Lengths in mm, speeds in mm/s, temperatures in degrees C, volumes in mm3, masses
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,6 +50,12 @@ def setting(default: Any, meaning: str, unit: str = "", low: float | None = None
     return field(default=default, metadata={"meaning": meaning, "unit": unit, "low": low, "high": high})
 
 
+def choice(default: Any, meaning: str, *options: Any) -> Any:
+    """A field of SliceSettings that is one of a few words, or yes or no."""
+    metadata = {"meaning": meaning, "unit": "", "low": None, "high": None, "options": options}
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSettings:
     """How to print. Names and units are the API's public contract."""
@@ -70,29 +76,49 @@ class SliceSettings:
     top_layers: int = setting(4, "Solid layers at the top", "", 0, 100)
     bottom_layers: int = setting(4, "Solid layers at the bottom", "", 0, 100)
     infill_density: float = setting(15.0, "Infill", "%", 0.0, 100.0)
-    line_width: float = setting(0.0, "Width of a line; 0 = 1.125 times the nozzle", "mm", 0.0, 4.0)
+    infill_pattern: str = choice("rectilinear", "How it runs", "rectilinear", "grid", "gyroid", "concentric")
     infill_overlap: float = setting(15.0, "How far infill reaches into the innermost wall", "% of a line", 0.0, 50.0)
+    solid_below_area: float = setting(10.0, "Smaller areas are filled solid", "mm2", 0.0, 1000.0)
+    line_width: float = setting(0.0, "Width of a line; 0 = 1.125 times the nozzle", "mm", 0.0, 4.0)
+    outer_wall_speed: float = setting(0.0, "Speed of the outermost wall; 0 = like print_speed", "mm/s", 0.0, 500.0)
+    outer_wall_first: bool = choice(False, "Print the outermost wall before the inner ones", False, True)
+    seam: str = choice("rear", "Where walls begin and end", "rear", "aligned", "nearest", "random")
+    elephant_foot: float = setting(0.0, "How much smaller the first layer is made on each side", "mm", 0.0, 1.0)
+    overhang_speed: float = setting(25.0, "Speed of walls that less than half a line is below of", "mm/s", 2.0, 500.0)
+    bridge_speed: float = setting(40.0, "Speed of lines over air", "mm/s", 2.0, 500.0)
+    bridge_flow: float = setting(1.0, "Flow factor of lines over air", "", 0.3, 2.0)
+    bridge_fan_speed: float = setting(100.0, "Fan while printing over air", "%", 0.0, 100.0)
     skirt_loops: int = setting(1, "Lines drawn around the part first, to get the filament flowing", "", 0, 20)
     skirt_distance: float = setting(3.0, "Distance of these from the part", "mm", 0.0, 30.0)
+    brim_width: float = setting(0.0, "Brim that helps the part stick; takes the skirt's place", "mm", 0.0, 30.0)
     retract_min_travel: float = setting(2.0, "Shorter travels do not retract", "mm", 0.0, 50.0)
+    combing: bool = choice(True, "Travel around holes rather than across walls", False, True)
+    wipe: float = setting(0.0, "Way the nozzle goes back along the line while it retracts", "mm", 0.0, 10.0)
+    z_hop: float = setting(0.0, "Lift of the nozzle on travels that retract", "mm", 0.0, 5.0)
     fan_speed: float = setting(100.0, "Part cooling fan, from the second layer on", "%", 0.0, 100.0)
-    filament_density: float = setting(
-        1.24, "Density of the filament (PLA 1.24, PETG 1.27, ABS 1.04)", "g/cm3", 0.5, 10.0
-    )
+    min_layer_time: float = setting(6.0, "A layer that takes less is printed more slowly", "s", 0.0, 120.0)
+    min_print_speed: float = setting(10.0, "But not more slowly than this", "mm/s", 1.0, 100.0)
+    filament_density: float = setting(1.24, "Density: PLA 1.24, PETG 1.27, ABS 1.04", "g/cm3", 0.5, 10.0)
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value, meta = getattr(self, f.name), f.metadata
-            if "low" not in meta or meta["low"] is None:
-                continue
-            if (
-                not isinstance(value, int | float)
-                or isinstance(value, bool)
-                or not meta["low"] <= value <= meta["high"]
-            ):
-                raise SlicingError(
-                    f"{f.name} must be between {meta['low']:g} and {meta['high']:g} {meta['unit']}".rstrip() + "."
-                )
+            _check(f.name, getattr(self, f.name), f.default, f.metadata)
+
+
+def _check(name: str, value: Any, default: Any, meta: Mapping[str, Any]) -> None:
+    """Raises SlicingError with the range or the options of a setting."""
+    options = meta.get("options")
+    if options:
+        if not any(value is o if isinstance(o, bool) else value == o for o in options):
+            raise SlicingError(f"{name} must be one of {', '.join(map(str, options))}.")
+        return
+    whole = isinstance(default, int)
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not meta["low"] <= value <= meta["high"]:
+        kind = "a whole number " if whole else ""
+        raise SlicingError(
+            f"{name} must be {kind}between {meta['low']:g} and {meta['high']:g} {meta['unit']}".rstrip() + "."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,17 +27,22 @@ class Moves:
 def durations(moves: Moves, machine: Machine) -> Floats:
     """(n,) seconds of each move, starting and ending at rest."""
     out = np.zeros(len(moves.speed))
-    travelled = np.sqrt((moves.delta[:, :3] ** 2).sum(axis=1))
-    length = np.where(travelled > 0, travelled, np.abs(moves.delta[:, 3]))
+    x, y, z, e = moves.delta.T
+    travelled = np.sqrt(x * x + y * y + z * z)
+    length = np.where(travelled > 0, travelled, np.abs(e))
     real = np.flatnonzero(length > 0)
     if not len(real):
         return out
-    length, direction = length[real], moves.delta[real] / length[real, None]
-    with np.errstate(divide="ignore"):
-        steep = 1.0 / np.abs(direction)
-    speed = np.minimum(moves.speed[real], (np.array(machine.max_speed) * steep).min(axis=1))
-    accel = np.minimum(machine.acceleration, (np.array(machine.max_acceleration) * steep).min(axis=1))
-    entry = _entry_speeds(direction * speed[:, None], speed, np.array(machine.jerk))
+    length = length[real]
+    # axis by axis, in contiguous columns: reducing rows of four is ten times slower
+    ways = [axis[real] / length for axis in (x, y, z, e)]
+    speed, accel = moves.speed[real], np.full(len(real), machine.acceleration)
+    for way, fastest, hardest in zip(ways, machine.max_speed, machine.max_acceleration, strict=True):
+        with np.errstate(divide="ignore"):
+            steep = 1.0 / np.abs(way)
+        speed = np.minimum(speed, fastest * steep)
+        accel = np.minimum(accel, hardest * steep)
+    entry = _entry_speeds([way * speed for way in ways], speed, machine.jerk)
     gain = 2 * accel * length
     first, last = _feasible(entry**2, gain)
     peak = np.sqrt(np.minimum(speed**2, 0.5 * (gain + first + last)))
@@ -47,16 +52,19 @@ def durations(moves: Moves, machine: Machine) -> Floats:
     return out
 
 
-def _entry_speeds(velocity: Floats, speed: Floats, jerk: Floats) -> Floats:
+def _entry_speeds(velocities: list[Floats], speed: Floats, jerk: tuple[float, ...]) -> Floats:
     """(n + 1,) highest speed at each junction: no axis may change its speed by more than its jerk at once."""
     entry = np.zeros(len(speed) + 1)
     joint = np.minimum(speed[1:], speed[:-1])
-    out = velocity[:-1] * (joint / speed[:-1])[:, None]
-    into = velocity[1:] * (joint / speed[1:])[:, None]
-    # an axis that reverses passes through rest: the larger of its two speeds counts, not their sum
-    change = np.where(out * into < 0, np.maximum(np.abs(out), np.abs(into)), np.abs(out - into))
-    with np.errstate(divide="ignore"):
-        entry[1:-1] = joint * np.minimum(1.0, (jerk / change).min(axis=1))
+    slow_out, slow_in = joint / speed[:-1], joint / speed[1:]
+    share = np.ones(len(joint))
+    for velocity, most in zip(velocities, jerk, strict=True):
+        out, into = velocity[:-1] * slow_out, velocity[1:] * slow_in
+        # an axis that reverses passes through rest: the larger of its two speeds counts, not their sum
+        change = np.where(out * into < 0, np.maximum(np.abs(out), np.abs(into)), np.abs(out - into))
+        with np.errstate(divide="ignore"):
+            share = np.minimum(share, most / change)
+    entry[1:-1] = joint * share
     return entry
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from slicing.engines import VERSIONS, replay
 from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, SlicingError
-from slicing.engines.motion import durations
-from slicing.engines.planar import templates
+from slicing.engines.planar import overhang, templates
 from slicing.engines.planar.cut import Layers, layers_for
 from slicing.engines.planar.infill import fill
-from slicing.engines.planar.moves import Program, program
+from slicing.engines.planar.moves import Program, filament_area, program
+from slicing.engines.planar.order import ordered
+from slicing.engines.planar.paths import SKIRT, Toolpaths
 from slicing.engines.planar.polygons import Floats
 from slicing.engines.planar.regions import Flow, Regions, regions
 from slicing.engines.planar.sections import sections
 from slicing.engines.planar.text import encode
-from slicing.engines.planar.toolpaths import SKIRT, Toolpaths, ordered, thinnest_wall, toolpaths
+from slicing.engines.planar.toolpaths import thinnest_wall, toolpaths
 from slicing.mesh import Mesh
 
 MARGIN = 20.0  # mm from the origin while the outlines are computed, where coordinates must not be negative
@@ -46,15 +46,27 @@ class PlanarEngine:
         found = areas(mesh, layers, flow, settings, _share(report, 0.0, 0.6))
         layers = check_layers(found, layers)
         flow = Flow.of(settings, layers)
-        solid, sparse = fill(found, flow, settings, _share(report, 0.6, 0.8))
-        paths = ordered(_on_bed(toolpaths(found, solid, sparse, flow, settings), mesh, machine))
+        paths = lines_of(found, flow, settings, _share(report, 0.6, 0.85))
+        paths = ordered(_on_bed(paths, mesh, machine), settings)
         check_first_layer(paths)
-        report(0.85)
         place = check_fits(paths, layers, flow, machine)
-        result = _write(paths, _moved(found, mesh, machine), layers, machine, settings, place, out)
+        job = Job(paths, _moved(found, mesh, machine), layers, machine, settings, place)
+        result = write(job, out, _share(report, 0.85, 1.0))
         result.facts["warnings"] = unprinted(found, paths, layers, settings)
         report(1.0)
         return result
+
+
+def lines_of(found: Regions, flow: Flow, settings: SliceSettings, report: Progress) -> Toolpaths:
+    """All lines of the print, in no order yet."""
+    hanging = overhang.hanging_layers(found)
+    report(0.1)
+    spans = overhang.bridges(found, hanging, flow, settings)
+    report(0.3)
+    solid, sparse = fill(found, spans.rings, flow, settings, _share(report, 0.3, 0.8))
+    paths = toolpaths(found, solid, sparse, spans, hanging, flow, settings)
+    report(1.0)
+    return paths
 
 
 def _share(report: Progress, low: float, high: float) -> Callable[[float], None]:
@@ -170,52 +182,58 @@ def check_fits(paths: Toolpaths, layers: Layers, flow: Flow, machine: Machine) -
     return templates.Place((x0, y0), (x1, y1), top, len(layers))
 
 
-def _write(
-    paths: Toolpaths,
-    found: Regions,
-    layers: Layers,
-    machine: Machine,
-    settings: SliceSettings,
-    place: templates.Place,
-    out: Path,
-) -> SliceResult:
-    start = templates.start_gcode(machine, settings, place)
-    end = templates.end_gcode(machine, settings, place)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that is known when the file is written."""
+
+    paths: Toolpaths  # in order, on the bed
+    found: Regions  # on the bed
+    layers: Layers
+    machine: Machine
+    settings: SliceSettings
+    place: templates.Place
+
+
+def write(job: Job, out: Path, report: Progress) -> SliceResult:
+    machine, settings = job.machine, job.settings
+    start = templates.start_gcode(machine, settings, job.place)
+    end = templates.end_gcode(machine, settings, job.place)
     before = replay.parse(start.encode(), relative_e=True)
-    body = program(paths, found, layers, settings, before.end[:2])
-    after = replay.parse(end.encode(), relative_e=True, begin=(*paths.points[-1].tolist(), place.top))
-    time = before.seconds(machine) + float(durations(body.moves, machine).sum()) + after.seconds(machine)
-    result = _result(body, before.filament_mm, time, paths, layers, settings)
-    text = encode(body.lines, _layer_headers(body, layers, settings))
+    body = program(job.paths, job.found, job.layers, settings, before.end[:2], _share(report, 0.0, 0.5))
+    body, time = body.cooled(machine, settings)
+    after = replay.parse(end.encode(), relative_e=True, begin=(*job.paths.points[-1].tolist(), job.place.top))
+    time += before.seconds(machine) + after.seconds(machine)
+    result = _result(job, body, before.filament_mm, time)
+    headers = sorted(_layer_headers(body, job.layers) + body.fan(settings), key=lambda header: header[0])
+    text = encode(body.lines, headers)
+    report(0.9)
     with out.open("wb") as file:
         file.write(header(result, settings, machine).encode() + start.encode() + b"G90\nM83\n")
         file.write(text)
         file.write(end.encode())
+    report(1.0)
     return result
 
 
-def _result(
-    body: Program, primed: float, time: float, paths: Toolpaths, layers: Layers, settings: SliceSettings
-) -> SliceResult:
+def _result(job: Job, body: Program, primed: float, time: float) -> SliceResult:
     filament = body.filament_mm + primed
-    volume = filament * math.pi * settings.filament_diameter**2 / 4
-    (x0, y0), (x1, y1) = paths.points.min(axis=0).tolist(), paths.points.max(axis=0).tolist()
+    volume = filament * filament_area(job.settings)
+    points, tops = job.paths.points, job.layers.tops
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return SliceResult(
         time_s=time,
         filament_mm=filament,
-        filament_g=volume / 1000 * settings.filament_density,
-        layers=len(layers),
-        bounds=((x0, y0, float(layers.tops[0])), (x1, y1, float(layers.tops[-1]))),
+        filament_g=volume / 1000 * job.settings.filament_density,
+        layers=len(job.layers),
+        bounds=((x0, y0, float(tops[0])), (x1, y1, float(tops[-1]))),
         facts={"filament_cm3": volume / 1000, "lines": len(body.lines)},
     )
 
 
-def _layer_headers(body: Program, layers: Layers, settings: SliceSettings) -> list[tuple[int, bytes]]:
+def _layer_headers(body: Program, layers: Layers) -> list[tuple[int, bytes]]:
     headers = []
     for k, row in enumerate(body.layer_starts.tolist()):
         text = f";LAYER_CHANGE\n;Z:{layers.tops[k]:.6g}\n;HEIGHT:{layers.heights[k]:.6g}\n"
-        if k == 1 and settings.fan_speed > 0:
-            text += f"M106 S{round(255 * settings.fan_speed / 100)}\n"
         headers.append((row, text.encode()))
     return headers
 

@@ -10,9 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
-from slicing.engines.planar.polygons import Floats, Ints, Rings, joined, offsets, signatures
+from slicing.engines.planar import patterns
+from slicing.engines.planar.polygons import Floats, Ints, Rings, signatures
 from slicing.engines.planar.regions import Flow, Regions
-from slicing.engines.planar.scanlines import GRID, OTHER, OWN, Family, Intervals, Sweep, crossings, overlaps
+from slicing.engines.planar.scanlines import (
+    CUT,
+    GRID,
+    OTHER,
+    OWN,
+    Family,
+    FillPaths,
+    Intervals,
+    Sweep,
+    crossings,
+    overlaps,
+)
 
 SPARSE, SOLID = 1, 2
 ANGLE = math.pi / 4  # of infill on even layers; odd ones are square to it
@@ -23,17 +35,8 @@ SHORTEST_SOLID = 1.0  # mm; smaller patches of solid are not worth a visit
 SHORTEST_SPARSE = 1.0
 SHORTEST = 0.1  # mm, of any line
 
-_WEIGHTS = (1 << 16, 1)  # of the own area and of neighbours: the sum counts the neighbours in its low 16 bits
-
-
-@dataclass(frozen=True, slots=True)
-class FillPaths:
-    """Polylines: path p is points[starts[p]:starts[p + 1]]."""
-
-    points: Floats
-    starts: Ints
-    layer: Ints
-    island: Ints
+# Of the own area, of neighbours, of what is cut out: the sum counts the neighbours in its low 16 bits.
+_WEIGHTS = (1 << 16, 1, -(1 << 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class _Cover:
     whole: NDArray[np.bool_]  # (layers,) solid everywhere
     pairs: list[tuple[int, NDArray[np.bool_]]]  # (k, for each layer i: must layer i + k be looked at)
     need: Ints  # (layers,) how many are looked at
+    solid_islands: NDArray[np.bool_]  # (islands,) too small to be worth sparse infill
 
 
 def _cover(regions: Regions, count: int, settings: Settings) -> _Cover:
@@ -56,40 +60,50 @@ def _cover(regions: Regions, count: int, settings: Settings) -> _Cover:
         at = np.clip(layer + k, 0, count - 1)
         pairs.append((k, ~whole & (same[at] != same)))  # a layer like this one covers it wholly
     need = sum((looked.astype(np.int64) for _, looked in pairs), np.zeros(count, np.int64))
-    return _Cover(whole, pairs, need)
+    area = np.bincount(regions.fill.island, regions.fill.areas(), len(regions.island_layer))
+    small = (area < settings.solid_below_area) & (settings.infill_density > 0)
+    return _Cover(whole, pairs, need, small)
 
 
 def fill(
-    regions: Regions, flow: Flow, settings: Settings, step: Callable[[float], None]
+    regions: Regions, cut: Rings, flow: Flow, settings: Settings, step: Callable[[float], None]
 ) -> tuple[FillPaths, FillPaths]:
-    """(solid, sparse) lines of all layers."""
+    """(solid, sparse) lines of all layers, nothing within the rings of ``cut``."""
     count = len(flow.spacings)
     cover = _cover(regions, count, settings)
     done: tuple[list[FillPaths], list[FillPaths]] = ([], [])
     jobs = [*_families(flow, cover, settings)]
     for number, (kind, family, layers) in enumerate(jobs):
+        origin = _origin(regions, family)
         for part in _parts(regions, family, layers, cover):
-            found, kinds = _classified(regions, family, part, cover)
-            lines = _solid(found, kinds, settings) if kind == SOLID else _sparse(found, kinds)
-            reach = 4 * family.spacing if kind == SOLID else 1.5 * family.spacing
-            done[kind == SPARSE].append(_zigzag(lines, family, _origin(regions, family), reach))
+            found, kinds = _classified(regions, cut, family, part, cover)
+            if kind == SOLID:
+                done[0].append(_solid(found, kinds, settings).zigzag(family, origin, 4 * family.spacing))
+                pattern = patterns.PATTERNS.get(settings.infill_pattern)
+                if pattern and settings.infill_density > 0:
+                    done[1].append(pattern(_sparse(found, kinds), family, origin, regions, flow, settings))
+            else:
+                done[1].append(_sparse(found, kinds).zigzag(family, origin, 1.5 * family.spacing))
             step((number + 0.5) / len(jobs))
         step((number + 1) / len(jobs))
-    return _together(done[0]), _together(done[1])
+    return FillPaths.joined(done[0]), FillPaths.joined(done[1])
 
 
 def _families(flow: Flow, cover: _Cover, settings: Settings) -> Iterator[tuple[int, Family, Ints]]:
     """(kind, scan lines, layers that use them)."""
     layer = np.arange(len(flow.spacings))
+    straight = settings.infill_density > 0 and settings.infill_pattern not in patterns.PATTERNS
+    grid = settings.infill_pattern == "grid"  # lines both ways on every layer, half as dense
     for spacing in np.unique(flow.spacings).tolist():
         for parity in (0, 1):
-            mine = (flow.spacings == spacing) & (layer % 2 == parity)
+            here = flow.spacings == spacing
+            mine = here & (layer % 2 == parity)
             angle = ANGLE + parity * math.pi / 2
             if mine.any():
                 yield SOLID, Family(angle, spacing), layer[mine]
-            sparse = mine & ~cover.whole
-            if sparse.any() and settings.infill_density > 0:
-                yield SPARSE, Family(angle, spacing * 100 / settings.infill_density), layer[sparse]
+            sparse = (here if grid else mine) & ~cover.whole
+            if sparse.any() and straight:
+                yield SPARSE, Family(angle, (1 + grid) * spacing * 100 / settings.infill_density), layer[sparse]
 
 
 def _origin(regions: Regions, family: Family) -> float:
@@ -107,21 +121,23 @@ def _parts(regions: Regions, family: Family, layers: Ints, cover: _Cover) -> Ite
         yield layers[portion == number]
 
 
-def _classified(regions: Regions, family: Family, layers: Ints, cover: _Cover) -> tuple[Intervals, Ints]:
+def _classified(regions: Regions, cut: Rings, family: Family, layers: Ints, cover: _Cover) -> tuple[Intervals, Ints]:
     """Every piece of every scan line within the fill area, and whether it is SPARSE or SOLID."""
     count = len(cover.need)
     slot = np.full(count, -1)
     slot[layers] = np.arange(len(layers))
     origin = _origin(regions, family)
-    area = regions.fill.take(slot[regions.fill.layer] >= 0)
-    own = crossings(area, family, origin)
+    area, gone = (rings.take(slot[rings.layer] >= 0) for rings in (regions.fill, cut))
     near = np.zeros(count, bool)
     for k, looked in cover.pairs:
         near[(layers + k)[looked[layers]]] = True
     around = regions.outlines.take(near[regions.outlines.layer])
-    other = crossings(around, family, origin)
-    sweep = Sweep.over(area, [own, other], len(layers), slot)
-    keys = [sweep.keys(slot[area.layer[own.ring]], own, OWN, sweep.member[own.ring])]
+    own, other, without = (crossings(rings, family, origin) for rings in (area, around, gone))
+    sweep = Sweep.over(area, [own, other, without], len(layers), slot)
+    keys = [
+        sweep.keys(slot[area.layer[own.ring]], own, OWN, sweep.member[own.ring]),
+        sweep.keys(slot[gone.layer[without.ring]], without, CUT),
+    ]
     layer_of_other = around.layer[other.ring]
     for k, looked in cover.pairs:
         target = layer_of_other - k
@@ -135,7 +151,26 @@ def _classified(regions: Regions, family: Family, layers: Ints, cover: _Cover) -
         inside = weight >= 1 << 15
         return np.where(inside, np.where((weight & 0xFFFF) == need[at], SPARSE, SOLID), 0)
 
-    return sweep.intervals(np.concatenate(keys), _WEIGHTS, kind, layers)
+    found, kinds = sweep.intervals(np.concatenate(keys), _WEIGHTS, kind, layers)
+    return found, np.where(cover.solid_islands[found.island], SOLID, kinds)
+
+
+def fill_within(areas: Rings, angle: Floats, spacing: float) -> FillPaths:
+    """Zig-zag lines that fill each ring's area at the angle given for it."""
+    done = []
+    for turn in np.unique(angle).tolist():
+        mine = areas.take(angle == turn)
+        family = Family(turn, spacing)
+        origin = float(family.along(mine.points)[0].min()) - 1.0
+        layers = np.unique(mine.layer)
+        slot = np.full(int(layers.max()) + 1, -1)
+        slot[layers] = np.arange(len(layers))
+        own = crossings(mine, family, origin)
+        sweep = Sweep.over(mine, [own], len(layers), slot)
+        keys = sweep.keys(slot[mine.layer[own.ring]], own, OWN, sweep.member[own.ring])
+        found, _ = sweep.intervals(keys, _WEIGHTS, lambda weight, _: (weight > 0).astype(np.int64), layers)
+        done.append(found.take(found.high - found.low >= SHORTEST * GRID).zigzag(family, origin, 4 * spacing))
+    return FillPaths.joined(done)
 
 
 def _runs(found: Intervals) -> tuple[Ints, Ints]:
@@ -186,31 +221,3 @@ def _sparse(found: Intervals, kinds: Ints) -> Intervals:
     sparse = np.flatnonzero((kinds == SPARSE) & (found.high - found.low >= SHORTEST_SPARSE * GRID))
     pieces = found.take(sparse)
     return _merged(pieces, run_low[sparse], run_high[sparse], round(BOND * GRID))[0]
-
-
-def _zigzag(lines: Intervals, family: Family, origin: float, reach: float) -> FillPaths:
-    """Join each line to the one line that it overlaps on the next scan line, where that is one only.
-
-    ``reach`` in mm: ends further apart than this begin a new path.
-    """
-    n = len(lines)
-    if n == 0:
-        return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), lines.layer, lines.island)
-    head, rank = lines.chains()
-    order = np.lexsort((rank, head))
-    lines, head, rank = lines.take(order), head[order], rank[order]
-    backward = rank % 2 == 1
-    enter, leave = np.where(backward, lines.high, lines.low), np.where(backward, lines.low, lines.high)
-    new = np.ones(n, bool)
-    new[1:] = (head[1:] != head[:-1]) | (np.abs(enter[1:] - leave[:-1]) > reach * GRID)
-    begin = np.flatnonzero(new)
-    u = np.stack([enter, leave], axis=1).ravel() / GRID + origin
-    points = family.back(u, np.repeat(lines.line, 2))
-    return FillPaths(points, 2 * np.append(begin, n), lines.layer[begin], lines.island[begin])
-
-
-def _together(parts: list[FillPaths]) -> FillPaths:
-    if not parts:
-        return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
-    as_rings = joined([Rings(p.points, p.starts, p.layer, p.island) for p in parts])
-    return FillPaths(as_rings.points, offsets(as_rings.lengths), as_rings.layer, as_rings.island)

@@ -80,10 +80,13 @@ def regions(rings: Rings, layers: Layers, flow: Flow, settings: Settings, step: 
     same = signatures(rings, len(layers))
     new = np.ones(len(layers), bool)
     new[1:] = (same[1:] != same[:-1]) | (flow.spacings[1:] != flow.spacings[:-1])
+    new[1:2] |= settings.elephant_foot > 0
     latest: list[_Island] = []
     for layer, paths in enumerate(by_layer(rings, len(layers))):
         spacing = float(flow.spacings[layer])
         if new[layer]:
+            if not layer and settings.elephant_foot:
+                paths = grown(paths, -settings.elephant_foot)  # the first layer is squeezed out by as much
             latest = [_island(outline, flow.width, spacing, settings) for outline in (union(paths) if paths else [])]
         islands += [(layer, island) for island in latest]
         step((layer + 1) / len(layers))

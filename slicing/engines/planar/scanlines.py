@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slicing.engines.planar.polygons import Floats, Ints, Rings, ramp
+from slicing.engines.planar.polygons import Floats, Ints, Rings, offsets, ramp
 
 Kind = Callable[[Ints, Ints], Ints]  # (sum of weights, slot) of stretches -> their kinds, 0 for nothing
 
 GRID = 1000.0  # positions per mm along a line
-OWN, OTHER = 0, 1  # whose contour an event belongs to
-_CODE_BITS = 2  # (OWN or OTHER) * 2 + entering
+OWN, OTHER, CUT = 0, 1, 2  # whose contour an event belongs to
+_CODE_BITS = 3  # one of these * 2 + entering
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,64 @@ class Intervals:
             linked &= near(np.arange(n), target)
         return _ranks(np.where(linked, target, -1))
 
+    def zigzag(self, family: Family, origin: float, reach: float) -> FillPaths:
+        """Each piece joined to the one it overlaps on the next line, where that is one only, to and fro.
+
+        ``reach`` in mm: ends further apart than this begin a new path.
+        """
+        n = len(self)
+        if n == 0:
+            return FillPaths.joined([])
+        head, rank = self.chains()
+        order = np.lexsort((rank, head))
+        lines, head, backward = self.take(order), head[order], rank[order] % 2 == 1
+        enter, leave = np.where(backward, lines.high, lines.low), np.where(backward, lines.low, lines.high)
+        new = np.ones(n, bool)
+        new[1:] = (head[1:] != head[:-1]) | (np.abs(enter[1:] - leave[:-1]) > reach * GRID)
+        begin = np.flatnonzero(new)
+        u = np.stack([enter, leave], axis=1).ravel() / GRID + origin
+        points = family.back(u, np.repeat(lines.line, 2))
+        return FillPaths(points, 2 * np.append(begin, n), lines.layer[begin], lines.island[begin])
+
+    def holding(self, family: Family, origin: float, points: Floats, layer: Ints) -> Ints:
+        """(n,) which piece each point lies on, on the scan line next to it; -1 for none. ``layer`` of the points."""
+        if not len(self) or not len(points):
+            return np.full(len(points), -1)
+        u, v = family.along(points)
+        position = np.rint((u - origin) * GRID).astype(np.int64)
+        line = np.rint(v / family.spacing - 0.5).astype(np.int64)
+        low = min(int(line.min()), int(self.line.min()))
+        span = max(int(line.max()), int(self.line.max())) - low + 1
+        width = 1 + max(int(np.abs(position).max()), int(self.high.max()))
+        starts = (self.layer * span + self.line - low) * width + self.low
+        at = np.searchsorted(starts, (layer * span + line - low) * width + np.maximum(position, 0), "right") - 1
+        piece = np.maximum(at, 0)
+        hit = (at >= 0) & (self.layer[piece] == layer) & (self.line[piece] == line)
+        hit &= (self.low[piece] <= position) & (position <= self.high[piece])
+        return np.where(hit, piece, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class FillPaths:
+    """Polylines: path p is points[starts[p]:starts[p + 1]]."""
+
+    points: Floats
+    starts: Ints
+    layer: Ints
+    island: Ints
+
+    @staticmethod
+    def joined(parts: list[FillPaths]) -> FillPaths:
+        if not parts:
+            none = np.empty(0, np.int64)
+            return FillPaths(np.empty((0, 2)), np.zeros(1, np.int64), none, none)
+        return FillPaths(
+            np.concatenate([p.points for p in parts]),
+            offsets(np.concatenate([np.diff(p.starts) for p in parts])),
+            np.concatenate([p.layer for p in parts]),
+            np.concatenate([p.island for p in parts]),
+        )
+
 
 def _ranks(following: Ints) -> tuple[Ints, Ints]:
     """(first member, position) in the chain that each member belongs to; ``following`` is -1 at the ends."""
@@ -191,12 +249,11 @@ class Sweep:
         place = (row << self.position_bits) | events.u
         return (((place << self.member_bits) | member) << _CODE_BITS) | (2 * owner + events.entering)
 
-    def intervals(self, keys: Ints, weights: tuple[int, int], kind: Kind, layers: Ints) -> tuple[Intervals, Ints]:
-        """Stretches of one kind each, and their kinds. ``weights`` of what is OWN and OTHER, ``layers`` (slots,)."""
+    def intervals(self, keys: Ints, weights: tuple[int, ...], kind: Kind, layers: Ints) -> tuple[Intervals, Ints]:
+        """Stretches of one kind each, and their kinds. ``weights`` of what is OWN, OTHER, CUT; ``layers`` (slots,)."""
         keys.sort()
-        own, other = weights
         code = keys & ((1 << _CODE_BITS) - 1)
-        weight = np.cumsum(np.array([-own, own, -other, other])[code])
+        weight = np.cumsum(np.array([sign * w for w in weights for sign in (-1, 1)])[code])
         place = keys >> (_CODE_BITS + self.member_bits)
         entered = np.maximum.accumulate(np.where(code == 2 * OWN + 1, np.arange(len(keys)), 0))
         last = np.ones(len(keys), bool)  # of the events at one place; what lies between them has no length

@@ -139,11 +139,16 @@ def _strips(left: Leftover, layers: Ints, narrowest: float, widest: float) -> It
         fits = (length >= narrowest * GRID) & (length <= 1.5 * widest * GRID)
         found.append((family, origin, pieces.take(fits)))
     (family, origin, first), (other, other_origin, second) = found
-    chord = _chord(first, family, origin, second, other, other_origin)[0]
-    first = first.take((chord == 0) | (first.high - first.low <= chord))
-    taken = _chord(second, other, other_origin, first, family, origin)[1]
+    across = second.holding(other, other_origin, _middles(first, family, origin), first.layer)
+    length = np.append(second.high - second.low, np.iinfo(np.int64).max)  # the last one is for "none", -1
+    first = first.take(first.high - first.low <= length[across])
+    taken = first.holding(family, origin, _middles(second, other, other_origin), second.layer)
     yield family, origin, first
-    yield other, other_origin, second.take(~taken)
+    yield other, other_origin, second.take(taken < 0)
+
+
+def _middles(pieces: Intervals, family: Family, origin: float) -> Floats:
+    return family.back((pieces.low + pieces.high) / (2 * GRID) + origin, pieces.line)
 
 
 def _pieces(left: Leftover, layers: Ints, family: Family, origin: float) -> Intervals:
@@ -162,33 +167,13 @@ def _pieces(left: Leftover, layers: Ints, family: Family, origin: float) -> Inte
     return sweep.intervals(keys, (1, -1), lambda weight, _: (weight > 0).astype(np.int64), layers)[0]
 
 
-def _chord(
-    these: Intervals, family: Family, origin: float, those: Intervals, other: Family, other_origin: float
-) -> tuple[Ints, NDArray[np.bool_]]:
-    """(length of the piece of ``those`` that goes through the middle of each of ``these``, whether there is one)."""
-    if not len(these) or not len(those):
-        return np.zeros(len(these), np.int64), np.zeros(len(these), bool)
-    middle = family.back((these.low + these.high) / (2 * GRID) + origin, these.line)
-    u, v = other.along(middle)
-    position, line = np.rint((u - other_origin) * GRID).astype(np.int64), np.rint(v / STEP - 0.5).astype(np.int64)
-    low = min(int(line.min()), int(those.line.min()))
-    span = max(int(line.max()), int(those.line.max())) - low + 1
-    width = 1 + max(int(position.max()), int(those.high.max()))
-    starts = (those.layer * span + those.line - low) * width + those.low
-    at = np.searchsorted(starts, (these.layer * span + line - low) * width + position, "right") - 1
-    piece = np.maximum(at, 0)
-    hit = (at >= 0) & (those.layer[piece] == these.layer) & (those.line[piece] == line)
-    hit &= (those.low[piece] <= position) & (position <= those.high[piece])
-    return np.where(hit, those.high[piece] - those.low[piece], 0), hit
-
-
 def _lines(pieces: Intervals, family: Family, origin: float) -> ThinLines:
     """Middles joined from scan line to scan line."""
     reach = round(1.2 * STEP * GRID)  # to the side, from line to line: strips that run more askew are the other's
     head, rank = pieces.chains(reach, lambda a, b: np.abs(_middle(pieces, a) - _middle(pieces, b)) <= reach)
     order = np.lexsort((rank, head))
     pieces, head = pieces.take(order), head[order]
-    points = family.back((pieces.low + pieces.high) / (2 * GRID) + origin, pieces.line)
+    points = _middles(pieces, family, origin)
     new = np.ones(len(head), bool)
     new[1:] = head[1:] != head[:-1]
     begin = np.flatnonzero(new)

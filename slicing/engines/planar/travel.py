@@ -1,0 +1,222 @@
+"""How the nozzle gets from the end of one path to the begin of the next: straight, around a hole, or pulled back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from slicing.engines.base import SliceSettings as Settings
+from slicing.engines.planar.paths import Toolpaths
+from slicing.engines.planar.polygons import Floats, Ints, Paths, grown, offsets
+from slicing.engines.planar.regions import Regions
+
+HERE = 0.02  # mm; a shorter way to the next path is none
+SLACK = 0.02  # mm that a travel may touch the outline of its island
+DETOUR = 3.0  # times the straight way, and
+DETOUR_PLUS = 10.0  # mm more, that a way around holes may take
+INSET = 0.15  # mm that it keeps from the outline; less than half a line, so that walls lie within
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What comes before each path (p,): ``lengths[p]`` of ``points``, of which the last is where the path begins; none
+    where it begins here. ``retract`` where the filament is pulled back first, perhaps while wiping over
+    ``wipe_lengths[p]`` of ``wipes``, each with its share of the pull."""
+
+    new_layer: Mask
+    retract: Mask
+    lengths: Ints
+    points: Floats
+    wipe_lengths: Ints
+    wipes: Floats
+    wipe_shares: Floats
+
+
+def ways(paths: Toolpaths, regions: Regions, settings: Settings, begin: tuple[float, float]) -> Ways:
+    """Travels before every path, coming from ``begin``."""
+    first, last = paths.points[paths.starts[:-1]], paths.points[paths.starts[1:] - 1]
+    came = np.vstack([begin, last[:-1]])
+    new_layer = np.ones(len(paths), bool)
+    new_layer[1:] = paths.layer[1:] != paths.layer[:-1]
+    away = np.hypot(*(first - came).T)
+    crossing = np.flatnonzero(away > settings.retract_min_travel)
+    at_home = np.zeros(len(paths), bool)  # the way may stay within one island, or lead from the layer below into it
+    at_home[1:] = (paths.island[1:] == paths.island[:-1]) | new_layer[1:]
+    at_home[1:] &= (paths.island[1:] >= 0) & (paths.island[:-1] >= 0)
+    asked = crossing[at_home[crossing]]
+    home = _Homes(regions, paths.island[asked])
+    inside = home.holds(came[asked], first[asked])
+    retract = away > settings.retract_min_travel
+    retract[asked[inside]] = False
+    around: dict[int, Floats] = {}
+    if settings.combing:
+        around = home.around(asked[~inside], paths.island[asked[~inside]], came, first)
+        retract[list(around)] = False
+    if settings.retract_length == 0:
+        retract[:] = False
+    lengths, points = _points(first, (away > HERE) | new_layer, around)
+    return Ways(new_layer, retract, lengths, points, *_wipes(paths, retract, settings))
+
+
+def _points(first: Floats, goes: Mask, around: dict[int, Floats]) -> tuple[Ints, Floats]:
+    lengths = goes.astype(np.int64)
+    for path, detour in around.items():
+        lengths[path] = len(detour) + 1
+    points = np.repeat(first, lengths, axis=0)
+    start = offsets(lengths)
+    for path, detour in around.items():
+        points[start[path] : start[path] + len(detour)] = detour
+    return lengths, points
+
+
+def _wipes(paths: Toolpaths, retract: Mask, settings: Settings) -> tuple[Ints, Floats, Floats]:
+    """Points back along the path before, over settings.wipe mm, and the share of the pull on the way to each."""
+    lengths = np.zeros(len(paths), np.int64)
+    if settings.wipe <= 0 or not retract.any():
+        return lengths, np.empty((0, 2)), np.empty(0)
+    points: list[Floats] = []
+    shares: list[Floats] = []
+    for path in np.flatnonzero(retract).tolist():
+        if path == 0:
+            continue
+        back = paths.points[paths.starts[path - 1] : paths.starts[path]][::-1]
+        if paths.closed[path - 1]:
+            back = back[::-1]  # on around the loop, over its begin
+        step = np.hypot(*np.diff(back, axis=0).T)
+        gone = np.concatenate([[0.0], np.cumsum(step)])
+        end = min(settings.wipe, float(gone[-1]))
+        inner = (gone > 0) & (gone < end)
+        stops = np.append(gone[inner], end)
+        points.append(np.stack([np.interp(stops, gone, back[:, k]) for k in (0, 1)], axis=1))
+        shares.append(np.diff(stops, prepend=0.0) / settings.wipe)
+        lengths[path] = len(stops)
+    if not points:
+        return lengths, np.empty((0, 2)), np.empty(0)
+    return lengths, np.concatenate(points), np.concatenate(shares)
+
+
+class _Homes:
+    """The islands that travels may stay within."""
+
+    def __init__(self, regions: Regions, islands: Ints) -> None:
+        self.regions = regions
+        self.islands, self.which = np.unique(islands, return_inverse=True)
+        self.rings = regions.outlines.paths() if len(self.islands) else []
+        ids = regions.outlines.island
+        self.low, self.high = np.searchsorted(ids, self.islands), np.searchsorted(ids, self.islands, "right")
+        if len(self.islands):
+            exact = np.array([shapely.Polygon(p[0], p[1:]) for p in map(self._paths, range(len(self.islands)))])
+            self.polygons = shapely.buffer(exact, SLACK, quad_segs=1)
+            shapely.prepare(self.polygons)
+        self.inner: dict[int, _Inner] = {}
+
+    def _paths(self, k: int) -> Paths:
+        """Of an island the first ring is the outline, the others are its holes."""
+        return self.rings[self.low[k] : self.high[k]]
+
+    def holds(self, a: Floats, b: Floats) -> Mask:
+        """Which of the straight ways from a to b stay within their island: no string of plastic can show there."""
+        if not len(a):
+            return np.zeros(0, bool)
+        inside: Mask = shapely.contains(self.polygons[self.which], shapely.linestrings(np.stack([a, b], axis=1)))
+        return inside
+
+    def around(self, asked: Ints, islands: Ints, came: Floats, first: Floats) -> dict[int, Floats]:
+        """{path: points on the way} for those that can go around without leaving their island."""
+        found: dict[int, Floats] = {}
+        at = np.searchsorted(self.islands, islands)
+        for path, k in zip(asked.tolist(), at.tolist(), strict=True):
+            detour = self._detour(k, came[path], first[path])
+            if detour is not None:
+                found[path] = detour
+        return found
+
+    def _detour(self, k: int, a: Floats, b: Floats) -> Floats | None:
+        """Straight as far as it goes, then along the outline or the hole that is in the way, then straight on."""
+        if k not in self.inner:
+            self.inner[k] = _Inner(grown(self._paths(k), -INSET))
+        pieces = self.inner[k].pieces(a, b)
+        if not pieces:
+            return None
+        way = np.vstack([a, *pieces, b])
+        length = float(np.hypot(*np.diff(way, axis=0).T).sum())
+        if length > DETOUR * float(np.hypot(*(b - a))) + DETOUR_PLUS:
+            return None
+        if not shapely.contains(self.polygons[k], shapely.linestrings(way)):
+            return None
+        return np.round(_shortcut(way, self.polygons[k])[1:-1], 3)
+
+
+def _shortcut(way: Floats, home: shapely.Geometry) -> Floats:
+    """Without the points that a straight line can skip: first halves, then ever smaller steps."""
+    kept, at = [0], 0
+    while at < len(way) - 1:
+        reach = len(way) - 1
+        while reach > at + 1 and not shapely.contains(home, shapely.linestrings(way[[at, reach]])):
+            reach = at + max(1, (reach - at) // 2)
+        kept.append(reach)
+        at = reach
+    return way[kept]
+
+
+class _Inner:
+    """Closed polygons, a little inside of an island, that travels may go along."""
+
+    def __init__(self, rings: Paths) -> None:
+        self.points = np.concatenate(rings) if rings else np.empty((0, 2))
+        self.ahead = np.concatenate([np.roll(r, -1, axis=0) for r in rings]) if rings else np.empty((0, 2))
+        lengths = np.array([len(r) for r in rings], np.int64)
+        self.starts, self.ring = offsets(lengths), np.repeat(np.arange(len(rings)), lengths)
+
+    def pieces(self, a: Floats, b: Floats) -> list[Floats]:
+        """The ways along those rings that the straight way from a to b crosses."""
+        place, ring = self._hits(a, b)
+        found = []
+        while len(place):
+            mine = ring == ring[0]
+            last = place[mine].max()
+            if last > place[0]:
+                found.append(self._along(int(ring[0]), a + place[0] * (b - a), a + last * (b - a)))
+            beyond = place > last
+            place, ring = place[beyond], ring[beyond]
+        return found
+
+    def _hits(self, a: Floats, b: Floats) -> tuple[Floats, Ints]:
+        """Where on the way from a (0) to b (1) it crosses a ring, and which; in order."""
+        way, side, off = b - a, self.ahead - self.points, self.points - a
+        denominator = way[0] * side[:, 1] - way[1] * side[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (off[:, 0] * side[:, 1] - off[:, 1] * side[:, 0]) / denominator
+            u = (off[:, 0] * way[1] - off[:, 1] * way[0]) / denominator
+        hit = np.flatnonzero((t > 0) & (t < 1) & (u >= 0) & (u < 1))
+        order = hit[np.argsort(t[hit])]
+        return t[order], self.ring[order]
+
+    def _along(self, ring: int, a: Floats, b: Floats) -> Floats:
+        """The shorter way along the ring from a to b, both on it."""
+        points = self.points[self.starts[ring] : self.starts[ring + 1]]
+        side = self.ahead[self.starts[ring] : self.starts[ring + 1]] - points
+        gone = np.concatenate([[0.0], np.cumsum(np.hypot(side[:, 0], side[:, 1]))])
+        total = gone[-1]
+        begin, end = (_place(points, side, gone, p) for p in (a, b))
+        forward = (end - begin) % total
+        ahead = forward <= total / 2
+        if not ahead:
+            begin, forward = end, total - forward
+        place = (gone[:-1] - begin) % total
+        between = np.flatnonzero((place > 0) & (place < forward))
+        inner = points[between[np.argsort(place[between])]]
+        return np.vstack([a, inner, b]) if ahead else np.vstack([a, inner[::-1], b])
+
+
+def _place(points: Floats, side: Floats, gone: Floats, p: Floats) -> float:
+    """How far around a ring the point p of it lies."""
+    share = np.clip((side * (p - points)).sum(axis=1) / np.maximum((side * side).sum(axis=1), 1e-12), 0, 1)
+    apart = ((points + side * share[:, None] - p) ** 2).sum(axis=1)
+    k = int(np.argmin(apart))
+    return float(gone[k] + share[k] * (gone[k + 1] - gone[k]))
