@@ -19,7 +19,7 @@ from farm.pages import by_htmx, person
 from jobs import access, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
-from jobs.models import Job, Print
+from jobs.models import Job, JobEvent, Print
 from jobs.queues import ended_unprinted, queue_of
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
 from printers import access as printer_access
@@ -204,7 +204,7 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "message": _message(row, live),
         "prints": [_shown(attempt, states) for attempt in prints],
         "completed": sum(attempt.status == PrintStatus.COMPLETED for attempt in prints),
-        "events": [_event(event) for event in row.events.select_related("actor", "print").order_by("at", "id")],
+        "events": [_event(event) for event in row.events.select_related("actor", "print") if _tells(event)],
         "settings": _settings(row),
         "own": own,
         "can": {
@@ -232,9 +232,22 @@ def _shown(attempt: Print, states: dict[UUID, dict[str, Any]]) -> dict[str, Any]
     return {"print": attempt, "look": print_look(attempt.status), "state": state}
 
 
-def _event(event: Any) -> dict[str, Any]:
+def _tells(event: JobEvent) -> bool:
+    """A job becomes active because a print of it begins, which has an event of its own."""
+    return event.print_id is not None or event.new != JobStatus.ACTIVE
+
+
+def _event(event: JobEvent) -> dict[str, Any]:
     look = print_look(event.new) if event.print else job_look(None, event.new)
-    return {"event": event, "look": look, "where": event.print.printer_name if event.print else ""}
+    where = event.print.printer_name if event.print else ""
+    word = "Submitted" if event.cause == "submitted" else "Hold ended" if event.old == event.new else look.word
+    return {
+        "event": event,
+        "word": word,
+        "tone": look.tone,
+        "where": where,
+        "message": "" if event.message == where else event.message,
+    }
 
 
 def _settings(row: Job) -> list[tuple[str, str, str]]:

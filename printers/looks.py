@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from farm.templatetags.shown import heater
 from printers.models import Command, CommandKind, CommandStatus
 
 
@@ -39,7 +40,7 @@ LOOKS: dict[str, Look] = {
     "off": Look("Switched off", "grey", "away"),
 }
 RANKS = {kind: rank for rank, kind in enumerate(LOOKS)}
-GROUPS = {"attention": "Needs attention", "printing": "Printing", "ready": "Ready", "away": "Away"}
+GROUPS = {"attention": "Needs attention", "printing": "Printing", "ready": "Ready", "away": "Not available"}
 
 
 def kind_of(state: dict[str, Any]) -> str:
@@ -92,7 +93,7 @@ def looks_for_script() -> dict[str, list[str | int]]:
 OUTCOMES: dict[str, tuple[str, str, str]] = {
     CommandStatus.QUEUED: ("waiting to be sent", "blue", "waiting"),
     CommandStatus.SENT: ("sent, waiting for the printer to confirm", "blue", "waiting"),
-    CommandStatus.DONE: ("confirmed by the printer", "green", "check"),
+    CommandStatus.DONE: ("done", "green", "check"),
     CommandStatus.REFUSED: ("refused by the printer", "red", "cross"),
     CommandStatus.FAILED: ("not sent", "red", "cross"),
     CommandStatus.EXPIRED: ("not sent in time, and never will be", "red", "cross"),
@@ -108,6 +109,12 @@ _TITLES = {
 }
 
 
+def outcome_word(command: Command) -> str:
+    """What became of it. Done without a further word means that the printer's state showed it."""
+    seen = command.status == CommandStatus.DONE and not command.message
+    return "confirmed by the printer" if seen else OUTCOMES[command.status][0]
+
+
 def command_title(command: Command) -> str:
     """One line: what was asked."""
     args = command.args
@@ -116,7 +123,8 @@ def command_title(command: Command) -> str:
     if command.kind == CommandKind.JOG:
         return "Move " + ", ".join(f"{axis} by {distance:+g} mm" for axis, distance in args["moves"].items())
     if command.kind == CommandKind.SET_TEMPERATURE:
-        return f"Heat {args['heater']} to {args['target']:g} °C" if args["target"] else f"Switch {args['heater']} off"
+        name = heater(args["heater"])
+        return f"{name} to {args['target']:g} °C" if args["target"] else f"{name} off"
     if command.kind == CommandKind.GCODE:
         more = len(args["lines"]) - 1
         return f"Console: {args['lines'][0]}" + (f" and {more} more" if more else "")

@@ -19,7 +19,18 @@ from farm.pages import by_htmx, person, target
 from printers import access, services
 from printers.api import commandable
 from printers.drivers import DRIVERS
-from printers.looks import GROUPS, LOOKS, OUTCOMES, RANKS, command_title, job_title, kind_of, looks_for_script, possible
+from printers.looks import (
+    GROUPS,
+    LOOKS,
+    OUTCOMES,
+    RANKS,
+    command_title,
+    job_title,
+    kind_of,
+    looks_for_script,
+    outcome_word,
+    possible,
+)
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.views import state_views
 
@@ -162,8 +173,9 @@ def _commands(request: HttpRequest, row: Printer) -> dict[str, Any]:
 
 
 def _outcome(command: Command) -> dict[str, Any]:
-    word, tone, icon = OUTCOMES[command.status]
-    return {"title": command_title(command), "word": word, "tone": tone, "icon": icon, "command": command}
+    _, tone, icon = OUTCOMES[command.status]
+    shown = {"title": command_title(command), "word": outcome_word(command), "tone": tone, "icon": icon}
+    return {**shown, "command": command}
 
 
 def _is_uuid(text: str) -> bool:

@@ -5,10 +5,10 @@
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
   // -- times: the server writes its own time zone, the reader has another
-  const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
-  const exact = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  const day = new Intl.DateTimeFormat([], { weekday: "short", hour: "2-digit", minute: "2-digit" });
-  const date = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  const clock = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
+  const exact = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit", second: "2-digit" });
+  const day = new Intl.DateTimeFormat([], { weekday: "short", hour: "numeric", minute: "2-digit" });
+  const date = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", hour: "numeric", minute: "2-digit" });
 
   function shownTime(when, seconds = false) {
     const days = Math.abs(new Date(when).setHours(0, 0, 0, 0) - new Date().setHours(0, 0, 0, 0)) / 86400e3;

@@ -9,11 +9,14 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
+#: what a template has where there is nothing: ``None``, or "" for a field of nothing
+Maybe = float | str | None
+
 
 @register.filter
-def duration(seconds: float | None) -> str:
+def duration(seconds: Maybe) -> str:
     """Seconds in words: 45 s, 12 min, 1 h 05 min, 2 d 3 h."""
-    if seconds is None:
+    if not isinstance(seconds, int | float):
         return ""
     if seconds < 60:
         return f"{max(0, round(seconds))} s"
@@ -25,9 +28,9 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
-def percent(fraction: float | None) -> str:
+def percent(fraction: Maybe) -> str:
     """0..1 as whole per cent; never 100 before the end."""
-    return f"{int((fraction or 0) * 100)} %"
+    return f"{int(float(fraction or 0) * 100)} %"
 
 
 @register.filter
@@ -36,9 +39,9 @@ def degrees(value: float | None) -> str:
 
 
 @register.filter
-def number(value: float | None) -> str:
+def number(value: Maybe) -> str:
     """At most two decimals, none without need."""
-    return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else ""
 
 
 @register.filter
@@ -48,8 +51,8 @@ def size(values: list[float]) -> str:
 
 
 @register.filter
-def metres(millimetres: float | None) -> str:
-    return "" if millimetres is None else f"{millimetres / 1000:.2f} m"
+def metres(millimetres: Maybe) -> str:
+    return f"{millimetres / 1000:.2f} m" if isinstance(millimetres, int | float) else ""
 
 
 @register.simple_tag
