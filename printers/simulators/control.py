@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
 import secrets
 import signal
 import sys
@@ -83,12 +84,16 @@ class Simulator(ABC):
     def power_on(self) -> None:
         """Begin as after a reboot: nothing loaded, nobody logged in; files and records stay."""
 
+    def power_off(self) -> None:
+        """Everything stops where it is."""
+        self.machine.halt("Power loss")
+
     @abstractmethod
     def fail_print(self, message: str) -> None: ...
 
     @abstractmethod
     def start_locally(self, file: str) -> None:
-        """Somebody at the machine starts a file."""
+        """Somebody at the machine starts a file. Raises ValueError if it cannot be started."""
 
     def advance(self, seconds: float) -> None:
         """Let simulated time pass, in real seconds."""
@@ -111,7 +116,12 @@ class Simulator(ABC):
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logging.getLogger(__name__).error("The simulator failed", exc_info=error)
 
     async def _run_clock(self) -> None:
         last = time.monotonic()
@@ -195,10 +205,14 @@ class Simulator(ABC):
     async def _reboot(self, seconds: float) -> None:
         await asyncio.sleep(TICK)  # let the answer to whoever ordered this get out
         self.web.vanish()
-        self.machine.halt("Power loss")
+        self.power_off()
         await asyncio.sleep(seconds)
         self.power_on()
         await self.web.listen()
+
+    def began(self, file: str) -> None:
+        """A print has begun, whoever asked for it."""
+        self.starts[file] += 1
 
     # -- faults that a vendor's server asks about
     async def before_start(self) -> str | None:
@@ -208,9 +222,8 @@ class Simulator(ABC):
         refused = self.orders.take("refuse_start")
         return str(refused.get("message", "Simulated refusal")) if refused is not None else None
 
-    async def after_start(self, file: str) -> None:
+    async def after_start(self) -> None:
         """Called once the print has begun. May never return."""
-        self.starts[file] += 1
         if self.orders.take("swallow_start") is not None:
             raise NoAnswer
 

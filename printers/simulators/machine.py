@@ -319,7 +319,10 @@ class Machine:
             return 0.0
         handler = self.commands.get(command.name)
         if handler is not None:
-            return handler(command)
+            try:
+                return handler(command)
+            except (KeyError, ValueError):
+                raise MachineError(f"Malformed command '{line.strip()}'") from None
         if command.name[0] == "T" and command.name[1:].isdigit():
             return self._select_tool(int(command.name[1:]))
         if not _CODE.match(command.name):
@@ -330,7 +333,7 @@ class Machine:
         return {
             "G0": self._move,
             "G1": self._move,
-            "G4": lambda c: c.words.get("P", c.words.get("S", 0.0) * 1000) / 1000,
+            "G4": lambda c: max(0.0, c.words.get("P", c.words.get("S", 0.0) * 1000) / 1000),
             "G28": self._home,
             "G90": lambda c: self._set(absolute=True),
             "G91": lambda c: self._set(absolute=False),
@@ -356,7 +359,7 @@ class Machine:
 
     def _move(self, command: Command) -> float:
         words, old = command.words, self.position
-        self.feed = words.get("F", self.feed) or self.feed
+        self.feed = words["F"] if words.get("F", 0.0) > 0 else self.feed
         new = [self._aim(axis, words, old[i]) for i, axis in enumerate("XYZE")]
         if self.strict:
             self._check_move(old, new)

@@ -8,92 +8,38 @@ whatever happens, a handshake with a wrong key succeeds, and pause waits behind 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import json
 import os
-import re
 import secrets
-import shutil
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from printers.simulators.control import Fault, Simulator, main, same_secret
-from printers.simulators.klippy import BEAT_SECONDS, GONE, Klippy, KlippyError, Session
+from printers.simulators.klippy import Session
+from printers.simulators.klippy_core import BEAT_SECONDS, GONE, Klippy, KlippyError
 from printers.simulators.machine import Machine
-from printers.simulators.moonraker_store import Files, History, Job, is_gcode
-from printers.simulators.web import NoAnswer, Part, Request, Response, WebSocket, multipart
+from printers.simulators.moonraker_calls import (
+    USER,
+    ApiError,
+    Call,
+    Client,
+    Method,
+    Params,
+    Table,
+    params_of,
+    rpc_error,
+)
+from printers.simulators.moonraker_files import FileDoors, Files
+from printers.simulators.moonraker_history import History, Job
+from printers.simulators.web import NoAnswer, Request, Response, WebSocket
 
 VERSION = "0.11.0"
-USER = "_API_KEY_USER_"
 _ONESHOT_SECONDS = 5.0
 _PING_SECONDS = 10.0
 #: Asked of Klippy, so unknown (404) until Klippy was there for the first time
 _FROM_KLIPPY = ("/printer/info", "/printer/objects", "/printer/gcode", "/printer/emergency_stop", "/printer/query")
-#: A reason that fits into a status line; what does not is shown as "Unknown" by REST
-_REASON = re.compile(r"^[^<\n\r]*$")
-
-Params = dict[str, Any]
-
-
-class ApiError(Exception):
-    """``phrase`` hides the text behind the status' own words, as uploads, deletes and downloads do."""
-
-    def __init__(self, status: int, text: str, *, phrase: bool = False) -> None:
-        super().__init__(text)
-        self.status, self.text, self.phrase = status, text, phrase
-
-    def response(self) -> Response:
-        words = HTTPStatus(self.status).phrase
-        shown = self.text if _REASON.match(self.text) else "Unknown"
-        reason = f"HTTP {self.status}: {words} ({self.text})" if self.phrase else f"HTTP {self.status}: {self.text}"
-        traceback = f"Traceback (most recent call last):\n\ntornado.web.HTTPError: {reason}\n"
-        error = {"code": self.status, "message": words if self.phrase else shown, "traceback": traceback}
-        return Response.of({"error": error}, self.status)
-
-    @property
-    def rpc(self) -> dict[str, Any]:
-        codes = {404: -32601, 401: -32602}
-        return {"code": codes.get(self.status, self.status), "message": self.text}
-
-
-@dataclass(eq=False)
-class Client:
-    """One WebSocket."""
-
-    socket: WebSocket
-    authorised: bool
-    name: dict[str, Any] | None = None
-    session: Session | None = None
-    number: int = field(default_factory=lambda: secrets.randbits(47))
-
-    def notify(self, method: str, *params: Any) -> None:
-        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
-        self.socket.send({**message, "params": list(params)} if params else message)
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a method is asked, by either door. ``client`` is None for REST."""
-
-    params: Params
-    client: Client | None = None
-
-    def need(self, name: str) -> Any:
-        if name not in self.params:
-            raise ApiError(400, f"No data for argument: {name}")
-        return self.params[name]
-
-    def number(self, name: str, default: int) -> int:
-        return int(self.params.get(name, default))
-
-
-Method = Callable[[Call], Awaitable[Any]]
 
 
 class Moonraker(Simulator):
@@ -102,10 +48,19 @@ class Moonraker(Simulator):
     def __init__(self, *, api_key: str, data_dir: Path, speed: float = 1.0, name: str = "Moonraker") -> None:
         self.klippy = Klippy(data_dir / "gcodes")
         super().__init__(api_key=api_key, data_dir=data_dir, speed=speed, name=name)
+        self.klippy.began = self.began
         self.web.refuse_socket = self._refuse_foreign_page
         self.files = Files(data_dir / "gcodes")
         self.clients: list[Client] = []
         self.history = History(data_dir, self.files, self._tell_history)
+        self.doors = FileDoors(
+            self,
+            self.files,
+            self.history,
+            ready=lambda: self.klippy_state == "ready",
+            print_uploaded=self._print_uploaded,
+            announce=lambda change: self._broadcast("notify_filelist_changed", change),
+        )
         self.oneshots: dict[str, float] = {}
         self._by_path, self._by_name = self._methods()
         self._forget()
@@ -121,6 +76,14 @@ class Moonraker(Simulator):
     def machine(self) -> Machine:
         return self.klippy.machine
 
+    @property
+    def speed(self) -> float:
+        return self.klippy.speed
+
+    @speed.setter
+    def speed(self, factor: float) -> None:
+        self.klippy.speed = factor
+
     # -- life
     def power_on(self) -> None:
         self._forget()
@@ -128,12 +91,16 @@ class Moonraker(Simulator):
         self.klippy.watch = self._notice_klippy
         self.klippy.boot()
 
+    def power_off(self) -> None:
+        self.klippy.watch = lambda online: None
+        self.klippy.stop()
+        self.klippy.crash()
+
     async def stop(self) -> None:
         self.klippy.stop()
         await super().stop()
 
     def advance(self, seconds: float) -> None:
-        self.klippy.speed = self.speed
         self.klippy.advance(seconds)
         now = time.monotonic()
         if now >= self._next_statistics:
@@ -149,7 +116,8 @@ class Moonraker(Simulator):
 
     def start_locally(self, file: str) -> None:
         """From the printer's own screen."""
-        self.starts[file] += 1
+        if self.klippy.state != "ready" or self.klippy.sd.active or not self.files.is_file(file):
+            raise ValueError(f"{file} cannot be started now")
         self.machine.run([_print_command(file)])
 
     def faults(self) -> dict[str, Fault]:
@@ -270,7 +238,7 @@ class Moonraker(Simulator):
         try:
             message = json.loads(text)
         except ValueError:
-            client.socket.send(_rpc_error(None, -32700, "Parse error"))
+            client.socket.send(rpc_error(None, -32700, "Parse error"))
             return
         if isinstance(message, list):
             answers = [await self._call(client, one) for one in message]
@@ -286,7 +254,7 @@ class Moonraker(Simulator):
             return None
         number = message.get("id")
         if message.get("jsonrpc") != "2.0":
-            return _rpc_error(number, -32600, "Invalid Request")
+            return rpc_error(number, -32600, "Invalid Request")
         if "method" not in message:
             return None
         try:
@@ -317,14 +285,14 @@ class Moonraker(Simulator):
         try:
             self._check_key(request)
             if request.path == "/server/files/upload" and request.method == "POST":
-                return Response.of(await self._upload(request), 201)
+                return Response.of(await self.doors.upload(request), 201)
             if request.path.startswith("/server/files/gcodes/"):
-                return self._file(request, request.path.removeprefix("/server/files/gcodes/"))
+                return self.doors.serve(request, request.path.removeprefix("/server/files/gcodes/"))
             method = self._by_path.get((request.method, request.path))
             if method is None or not self._is_known(request.path):
                 known = any(path == request.path for _, path in self._by_path)
                 raise ApiError(405, "Method Not Allowed") if known else ApiError(404, "Not Found")
-            return Response.of({"result": await method(Call(_params(request)))})
+            return Response.of({"result": await method(Call(params_of(request)))})
         except ApiError as error:
             return error.response()
 
@@ -341,7 +309,7 @@ class Moonraker(Simulator):
     # -- methods
     def _methods(self) -> tuple[dict[tuple[str, str], Method], dict[str, tuple[Method, str]]]:
         """By (HTTP method, path) and by JSON-RPC name (with the path that it belongs to)."""
-        table: list[tuple[str, str, str, Method]] = [
+        table: Table = [
             ("GET", "/server/info", "server.info", self._server_info),
             ("GET", "/access/info", "access.info", self._access_info),
             ("GET", "/access/api_key", "access.get_api_key", self._api_key),
@@ -364,15 +332,8 @@ class Moonraker(Simulator):
             ("POST", "/printer/print/cancel", "printer.print.cancel", self._job_control("pause_resume/cancel")),
             ("POST", "/printer/restart", "printer.restart", self._restart_klippy("RESTART")),
             ("POST", "/printer/firmware_restart", "printer.firmware_restart", self._restart_klippy("FIRMWARE_RESTART")),
-            ("GET", "/server/files/list", "server.files.list", self._list_files),
-            ("GET", "/server/files/roots", "server.files.roots", self._roots),
-            ("GET", "/server/files/metadata", "server.files.metadata", self._metadata),
-            ("GET", "/server/files/directory", "server.files.get_directory", self._directory),
-            ("", "", "server.files.delete_file", self._delete_by_name),
-            ("GET", "/server/history/list", "server.history.list", self._history_list),
-            ("GET", "/server/history/totals", "server.history.totals", self._history_totals),
-            ("GET", "/server/history/job", "server.history.get_job", self._history_job),
-            ("DELETE", "/server/history/job", "server.history.delete_job", self._history_delete),
+            *self.doors.methods(),
+            *self.history.methods(),
             ("GET", "/server/job_queue/status", "server.job_queue.status", self._job_queue),
             ("GET", "/server/webcams/list", "server.webcams.list", self._webcams),
             ("GET", "/machine/proc_stats", "machine.proc_stats", self._proc_stats),
@@ -461,7 +422,7 @@ class Moonraker(Simulator):
             raise ApiError(503, "Klippy Host not connected")
         if client.session is not None:
             client.session.close()
-        session = Session(self.klippy, lambda message: _pass_on(client, message), lambda: None)
+        session = Session(self.klippy, client.pass_on, lambda: None)
         client.session = session
         return await self._ask("objects/subscribe", {"objects": {}, **call.params}, session)
 
@@ -489,110 +450,10 @@ class Moonraker(Simulator):
         self.commands.append("start")
         answer = await self._ask("gcode/script", {"script": _print_command(file)})
         self.history.asked_by(USER)
-        await self.after_start(file)
+        await self.after_start()
         return answer
 
     # -- files
-    async def _list_files(self, call: Call) -> Any:
-        root = call.params.get("root", "gcodes")
-        if root not in ("gcodes", "config", "logs"):
-            raise ApiError(400, f"Failed to build file list, invalid path: {root}: None")
-        return self.files.listing() if root == "gcodes" else []
-
-    async def _roots(self, call: Call) -> Any:
-        return [{"name": "gcodes", "path": str(self.files.folder), "permissions": "rw"}]
-
-    async def _metadata(self, call: Call) -> Any:
-        name = str(call.need("filename"))
-        found = self.files.metadata(name)
-        if not found:
-            raise ApiError(404, f"Metadata not available for <{name}>")
-        newest = next((job for job in reversed(self.history.jobs) if job["filename"] == name), None)
-        printed = {"print_start_time": newest["start_time"], "job_id": newest["job_id"]} if newest is not None else {}
-        return {**found, "print_start_time": None, "job_id": None, **printed, "filename": name}
-
-    async def _directory(self, call: Call) -> Any:
-        path = str(call.params.get("path", "gcodes")).removeprefix("gcodes").strip("/")
-        folder = self.files.place(path)
-        if folder is None or not folder.is_dir():
-            raise ApiError(400, f"Directory does not exist ({path})")
-        disk = shutil.disk_usage(folder)
-        usage = {"total": disk.total, "used": disk.used, "free": disk.free}
-        root = {"name": "gcodes", "permissions": "rw"}
-        return {**self.files.inside(folder), "disk_usage": usage, "root_info": root}
-
-    def _file(self, request: Request, path: str) -> Response:
-        if request.method == "DELETE":
-            return Response.of({"result": self._delete(path)})
-        if not self.files.is_file(path):
-            raise ApiError(404, "Not Found")
-        return Response(200, (self.files.folder / path).read_bytes(), "text/plain")
-
-    async def _delete_by_name(self, call: Call) -> Any:
-        return self._delete(str(call.need("path")).removeprefix("gcodes/"))
-
-    def _delete(self, path: str) -> Any:
-        if not self.files.is_file(path):
-            raise ApiError(400, f"Invalid file path: gcodes/{path}", phrase=True)
-        if self._is_loaded(path):
-            raise ApiError(403, "File currently in use", phrase=True)
-        (self.files.folder / path).unlink()
-        item = {"modified": 0, "size": 0, "permissions": "", "path": path, "root": "gcodes"}
-        change = {"action": "delete_file", "item": item}
-        self._announce_file(change)
-        return change
-
-    def _announce_file(self, change: dict[str, Any]) -> None:
-        # after what Klippy said when it opened that file
-        asyncio.get_running_loop().call_soon(self._broadcast, "notify_filelist_changed", change)
-
-    def _is_loaded(self, path: str) -> bool:
-        return self.klippy_state == "ready" and self.history.loaded_file == path
-
-    async def _upload(self, request: Request) -> Any:
-        try:
-            parts = {part.name: part for part in multipart(request)}
-        except ValueError:
-            raise ApiError(500, "Content-Type is not multipart/form-data", phrase=True) from None
-        path = self._destination(parts)
-        if self.orders.take("reject_upload") is not None:
-            raise ApiError(500, "Unable to save file", phrase=True)
-        self._check_upload(parts, path)
-        self.files.save(path, self.received(parts["file"].data))
-        self.uploads.append(path)
-        change = {"action": "create_file", "item": self.files.item(path)}
-        if not is_gcode(path):
-            self._announce_file(change)
-            return change
-        started = await self._print_uploaded(path) if _field(parts, "print") == "true" else False
-        self._announce_file(change)
-        return {**change, "print_started": started, "print_queued": False}
-
-    def _destination(self, parts: dict[str, Part]) -> str:
-        root = _field(parts, "root") or "gcodes"
-        if root == "logs":
-            raise ApiError(400, f"Invalid root request: {root}", phrase=True)
-        if root != "gcodes":
-            raise ApiError(400, f"Root {root} not available", phrase=True)
-        name = parts["file"].filename if "file" in parts else None
-        if not name:
-            raise ApiError(400, "Multipart filename omitted", phrase=True)
-        folder = _field(parts, "path").strip("/")
-        path = f"{folder}/{name.strip().lstrip('/')}" if folder else name.strip().lstrip("/")
-        place = self.files.place(path)
-        if place is None:
-            raise ApiError(400, f"Cannot write to path: {path}", phrase=True)
-        if "/" in name.strip().lstrip("/") and not place.parent.is_dir():
-            raise ApiError(500, "Unable to save file", phrase=True)
-        return path
-
-    def _check_upload(self, parts: dict[str, Part], path: str) -> None:
-        if self._is_loaded(path):
-            raise ApiError(403, "File is loaded, upload not permitted", phrase=True)
-        expected, found = _field(parts, "checksum"), hashlib.sha256(parts["file"].data).hexdigest()
-        if expected and expected.lower() != found:
-            raise ApiError(422, f"File checksum mismatch: expected {expected}, calculated {found}", phrase=True)
-
     async def _print_uploaded(self, path: str) -> bool:
         """Whether the print began; a refusal is not an error of the upload."""
         if self.klippy_state == "ready" and self.history.loaded_file is not None:
@@ -604,28 +465,6 @@ class Moonraker(Simulator):
         return True
 
     # -- history and the rest
-    async def _history_list(self, call: Call) -> Any:
-        order = str(call.params.get("order", "desc")).lower()
-        if order not in ("asc", "desc"):
-            raise ApiError(400, f"Invalid `order` value: {order.upper()}")
-        jobs = self.history.page(limit=call.number("limit", 50), start=call.number("start", 0), order=order)
-        return {"count": len(jobs), "jobs": jobs}
-
-    async def _history_totals(self, call: Call) -> Any:
-        return {"job_totals": self.history.totals(), "auxiliary_totals": []}
-
-    async def _history_job(self, call: Call) -> Any:
-        job = self.history.find(str(call.need("uid")))
-        if job is None:
-            raise ApiError(404, f"Invalid job uid: {call.params['uid']}")
-        return {"job": job}
-
-    async def _history_delete(self, call: Call) -> Any:
-        uid = str(call.need("uid"))
-        if not self.history.delete(uid):
-            raise ApiError(404, f"Invalid job uid: {uid}")
-        return {"deleted_jobs": [uid]}
-
     async def _job_queue(self, call: Call) -> Any:
         return {"queued_jobs": [], "queue_state": "paused"}
 
@@ -655,35 +494,6 @@ class Moonraker(Simulator):
 def _print_command(file: str) -> str:
     escaped = file.lstrip("/").replace('"', '\\"')
     return f'SDCARD_PRINT_FILE FILENAME="{escaped}"'
-
-
-def _pass_on(client: Client, message: dict[str, Any]) -> None:
-    params = message["params"]
-    client.notify("notify_status_update", params["status"], params["eventtime"])
-
-
-def _rpc_error(number: Any, code: int, text: str) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "error": {"code": code, "message": text}, "id": number}
-
-
-def _field(parts: dict[str, Part], name: str) -> str:
-    return parts[name].text if name in parts else ""
-
-
-def _params(request: Request) -> Params:
-    """Arguments of a REST call: the query, a form and a JSON body, in that order."""
-    params: Params = {name: value for name, value in request.query.items() if name != "token"}
-    if request.path.startswith("/printer/objects/") and request.method == "GET":
-        return {"objects": {name: fields.split(",") if fields else None for name, fields in params.items()}}
-    if request.content_type == "application/json" and request.body:
-        with contextlib.suppress(ValueError):  # what is not JSON is not looked at
-            body = request.json()
-            params |= body if isinstance(body, dict) else {}
-    elif request.content_type == "application/x-www-form-urlencoded":
-        params |= dict(parse_qsl(request.body.decode(), keep_blank_values=True))
-    if request.path == "/printer/objects/query":
-        params.setdefault("objects", {})
-    return params
 
 
 if __name__ == "__main__":

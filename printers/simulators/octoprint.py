@@ -8,11 +8,8 @@ file is 204 and does nothing, a wrong key is 403 to a GET and 400 to a POST, an 
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,15 +17,11 @@ from urllib.parse import parse_qsl
 
 from printers.simulators.control import Simulator, main, same_secret
 from printers.simulators.machine import Machine
+from printers.simulators.octoprint_controls import CRASHED, NO_CONTENT, Controls, Refusal, command_of, need_operational
 from printers.simulators.octoprint_files import BadName, BadType, Storage, refs
 from printers.simulators.octoprint_host import Host
+from printers.simulators.octoprint_push import PERMISSIONS, USER, VERSION, Push
 from printers.simulators.web import NoAnswer, Part, Request, Response, WebSocket, multipart
-
-VERSION = "1.11.8"
-USER = "_api"  # whoever uses the global API key
-#: An update at most this often; OctoPrint's ``throttle`` multiplies it.
-UPDATE_SECONDS = 0.5
-_SESSION_SECONDS = 15 * 60
 
 _FORBIDDEN = (
     "You don't have the permission to access the requested resource. "
@@ -38,68 +31,9 @@ _NOT_FOUND = (
     "The requested URL was not found on the server. "
     "If you entered the URL manually please check your spelling and try again."
 )
-_NOT_JSON = "Did not attempt to load JSON data because the request Content-Type was not 'application/json'."
-_BROKEN_JSON = "The browser (or proxy) sent a request that this server could not understand."
-_CRASHED = (
-    "The server encountered an internal error and was unable to complete your request. "
-    "Either the server is overloaded or there is an error in the application."
-)
-_BAUDRATES = [250000, 230400, 115200, 57600, 38400, 19200, 9600]
 _AXES = {"x": 6000, "y": 6000, "z": 200, "e": 300}
-_PERMISSIONS = [
-    "ADMIN", "STATUS", "CONNECTION", "WEBCAM", "SYSTEM", "FILES_LIST", "FILES_UPLOAD", "FILES_DOWNLOAD", "FILES_DELETE",
-    "FILES_SELECT", "PRINT", "GCODE_VIEWER", "MONITOR_TERMINAL", "CONTROL", "SLICE", "TIMELAPSE_LIST",
-    "TIMELAPSE_DOWNLOAD", "TIMELAPSE_DELETE", "TIMELAPSE_ADMIN", "SETTINGS_READ", "SETTINGS",
-]  # fmt: skip
 
 Body = dict[str, Any]
-
-
-class Refusal(Exception):
-    """An answer that is not a success."""
-
-    def __init__(self, status: int, message: str, *, html: bool = False) -> None:
-        super().__init__(message)
-        self.response = Response.of({"error": message}, status)
-        if html:
-            self.response = Response(status, message.encode(), "text/html; charset=utf-8")
-
-
-NO_CONTENT = Response(204, b"", "text/plain")
-
-
-@dataclass
-class Viewer:
-    """One WebSocket and what it still has to be told."""
-
-    socket: WebSocket
-    authorised: bool = False
-    throttle: int = 1
-    #: what of ``state`` it wants: everything unless it subscribed
-    state: bool = True
-    with_logs: bool = True
-    events: frozenset[str] | None = None  # None: all of them
-    sent_at: float = 0.0
-    changed: bool = False
-    temps: list[Body] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)
-
-    def hear(self, kind: str, details: Any) -> None:
-        if kind == "event":
-            if self.events is None or details["type"] in self.events:
-                self.socket.send({"event": details})
-        elif kind == "temps":
-            self.temps.append(details)
-        elif kind == "log":
-            self.logs.append(details)
-        self.changed = True
-
-    def subscribe(self, wish: Body) -> None:
-        """``{"state": bool | {"logs": bool, ...}, "events": bool | [names], "plugins": ...}``"""
-        state, events = wish.get("state", False), wish.get("events", False)
-        self.state = bool(state)
-        self.with_logs = state.get("logs", False) not in (False, None) if isinstance(state, dict) else bool(state)
-        self.events = None if events is True else frozenset(events or [])
 
 
 class OctoPrint(Simulator):
@@ -108,9 +42,10 @@ class OctoPrint(Simulator):
     def __init__(self, *, api_key: str, data_dir: Path, speed: float = 1.0, name: str = "OctoPrint") -> None:
         super().__init__(api_key=api_key, data_dir=data_dir, speed=speed, name=name)
         self.storage = Storage(data_dir)
-        self.viewers: list[Viewer] = []
-        self.host = Host(self.storage, self._tell)
-        self.sessions: dict[str, float] = {}
+        self.push = Push()
+        self.host = self.push.host = Host(self.storage, self.push.hear)
+        self.host.began = self.began
+        self.controls = Controls(self.host, self.commands)
 
     @property
     def machine(self) -> Machine:
@@ -118,131 +53,30 @@ class OctoPrint(Simulator):
 
     # -- life
     def power_on(self) -> None:
-        self.sessions.clear()
-        self.viewers.clear()
+        self.push.forget()
         self.host.boot()
         self.host.connect()
 
     def advance(self, seconds: float) -> None:
         super().advance(seconds)
         self.host.tick()
-        now = time.monotonic()
-        for viewer in self.viewers:
-            if viewer.changed and viewer.authorised and viewer.state:
-                self._update(viewer, now)
+        self.push.tick()
+
+    async def serve_socket(self, socket: WebSocket) -> None:
+        await self.push.serve(socket)
 
     def fail_print(self, message: str) -> None:
         self.host.fatal_error(message)
 
     def start_locally(self, file: str) -> None:
         """From OctoPrint's own page, by its own user."""
+        if self.host.active or not self.host.connected or not self.storage.is_file(file):
+            raise ValueError(f"{file} cannot be started now")
         self.host.select(file, "admin")
-        if self.host.start("admin"):
-            self.starts[file] += 1
+        self.host.start("admin")
 
     def faults(self) -> dict[str, Callable[[Body], None]]:
         return {**super().faults(), "disconnect": lambda details: self.host.disconnect()}
-
-    # -- WebSocket
-    def _tell(self, kind: str, details: Any) -> None:
-        for viewer in self.viewers:
-            if viewer.authorised:
-                viewer.hear(kind, details)
-
-    async def serve_socket(self, socket: WebSocket) -> None:
-        viewer = Viewer(socket)
-        self.viewers.append(viewer)
-        socket.send({"connected": self._greeting()})
-        try:
-            while (text := await socket.receive()) is not None:
-                if not self._understand(viewer, text):
-                    socket.close()
-                    return
-        finally:
-            if viewer in self.viewers:
-                self.viewers.remove(viewer)
-
-    def _understand(self, viewer: Viewer, text: str) -> bool:
-        """Whether the connection may stay: OctoPrint ignores what is not JSON and hangs up on what is no object."""
-        try:
-            message = json.loads(text)
-        except ValueError:
-            return True
-        if not isinstance(message, dict):
-            return False
-        if "auth" in message:
-            self._authorise(viewer, str(message["auth"]))
-        elif isinstance(message.get("throttle"), int) and message["throttle"] >= 1:
-            viewer.throttle = message["throttle"]
-        elif isinstance(message.get("subscribe"), dict):
-            viewer.subscribe(message["subscribe"])
-            if viewer.authorised:
-                self._send_history(viewer)
-        return True
-
-    def _authorise(self, viewer: Viewer, login: str) -> None:
-        user, colon, session = login.partition(":")
-        if not colon:
-            return  # an API key, say: OctoPrint says nothing, now or ever
-        if user != USER or self.sessions.get(session, 0.0) < time.monotonic():
-            viewer.socket.send({"reauthRequired": {"reason": "stale"}})
-            return
-        viewer.authorised = True
-        self._send_history(viewer)
-        viewer.socket.send({"timelapse": None})
-        viewer.hear("event", {"type": "ClientAuthed", "payload": {"username": USER, "remoteAddress": "127.0.0.1"}})
-
-    def _send_history(self, viewer: Viewer) -> None:
-        if not viewer.state:
-            return
-        logs = list(self.host.logs) if viewer.with_logs else []
-        snapshot = {**self._snapshot(), "temps": list(self.host.temps), "logs": logs, "messages": []}
-        del snapshot["busyFiles"]
-        viewer.socket.send({"history": snapshot})
-        viewer.temps.clear()
-        viewer.logs.clear()
-        viewer.changed, viewer.sent_at = False, time.monotonic()
-
-    def _update(self, viewer: Viewer, now: float) -> None:
-        if now - viewer.sent_at < UPDATE_SECONDS * viewer.throttle:
-            return
-        current = {**self._snapshot(), "temps": viewer.temps, "logs": [], "messages": []}
-        if viewer.with_logs:
-            current["logs"] = viewer.logs + self.host.recent_lines()
-            current["messages"] = [text.removeprefix("Recv: ") for text in viewer.logs if text.startswith("Recv: ")]
-        viewer.socket.send({"current": current})
-        viewer.temps, viewer.logs, viewer.sent_at = [], [], now
-        viewer.changed = self.host.printing
-
-    def _snapshot(self) -> Body:
-        host = self.host
-        busy = [{"origin": "local", "path": host.file}] if host.active else []
-        return {
-            "state": host.state_info(),
-            "job": host.job_info(),
-            "currentZ": host.current_z,
-            "progress": host.progress_info(),
-            "offsets": host.offsets,
-            "resends": {"count": 0, "transmitted": host.transmitted, "ratio": 0},
-            "serverTime": time.time(),
-            "busyFiles": busy,
-            "markings": host.markings,
-        }
-
-    def _greeting(self) -> Body:
-        permissions = [{"key": name, "name": name.title(), "dangerous": False} for name in _PERMISSIONS]
-        return {
-            "version": VERSION,
-            "display_version": VERSION,
-            "branch": "HEAD",
-            "python_version": "3.11",
-            "plugin_hash": "0" * 32,
-            "config_hash": "0" * 32,
-            "debug": False,
-            "safe_mode": None,
-            "online": True,
-            "permissions": permissions,
-        }
 
     # -- REST
     def authorised(self, request: Request) -> bool:
@@ -281,27 +115,14 @@ class OctoPrint(Simulator):
             ("GET", "/api/server"): lambda r: Response.of({"version": VERSION, "safemode": None}),
             ("GET", "/api/settings"): self._settings,
             ("GET", "/api/currentuser"): lambda r: Response.of(
-                {"name": USER, "groups": ["admins", "users"], "permissions": _PERMISSIONS}
+                {"name": USER, "groups": ["admins", "users"], "permissions": PERMISSIONS}
             ),
             ("POST", "/api/login"): self._login,
             ("POST", "/api/logout"): lambda r: Response.of({"needs": {"group": ["guests"]}}),
             ("GET", "/api/printerprofiles"): lambda r: Response.of({"profiles": {"_default": self._profile(r)}}),
-            ("GET", "/api/connection"): lambda r: Response.of(self._connection()),
-            ("POST", "/api/connection"): self._connect,
-            ("GET", "/api/printer"): self._printer,
-            ("GET", "/api/printer/tool"): lambda r: self._heaters("tool"),
-            ("GET", "/api/printer/bed"): lambda r: self._heaters("bed"),
-            ("GET", "/api/printer/chamber"): self._no_chamber,
-            ("GET", "/api/printer/sd"): self._no_sd,
-            ("GET", "/api/printer/error"): lambda r: Response.of(self.host.error_info),
-            ("POST", "/api/printer/tool"): self._tool,
-            ("POST", "/api/printer/bed"): self._bed,
-            ("POST", "/api/printer/chamber"): self._no_chamber,
-            ("POST", "/api/printer/printhead"): self._printhead,
-            ("POST", "/api/printer/command"): self._command,
-            ("POST", "/api/printer/sd"): self._no_sd,
             ("GET", "/api/job"): lambda r: Response.of(self._job()),
             ("POST", "/api/job"): self._control_job,
+            **self.controls.routes(),
         }
 
     # -- reading
@@ -344,73 +165,27 @@ class OctoPrint(Simulator):
             "resource": f"{request.origin}/api/printerprofiles/_default",
         }
 
-    def _connection(self) -> Body:
-        state = self.host.state_info()["text"]
-        closed = state.startswith("Offline")
-        current = {
-            "state": "Closed" if closed else state,
-            "port": None if closed else "VIRTUAL",
-            "baudrate": None if closed else 115200,
-            "printerProfile": "_default",
-        }
-        options = {
-            "ports": ["VIRTUAL"],
-            "baudrates": _BAUDRATES,
-            "printerProfiles": [{"id": "_default", "name": "Default"}],
-            "portPreference": "VIRTUAL",
-            "baudratePreference": 0,
-            "printerProfilePreference": "_default",
-        }
-        return {"current": current, "options": options}
-
-    def _printer(self, request: Request) -> Response:
-        self._need_operational()
-        left_out = request.query.get("exclude", "").split(",")
-        answer: Body = {"state": self.host.state_info(), "temperature": self.host.temperatures()}
-        if request.query.get("history") == "true":
-            newest = list(self.host.temps)[-int(request.query.get("limit", 300)) :]
-            answer["temperature"]["history"] = [
-                {name: value for name, value in sample.items() if name != "chamber"} for sample in newest
-            ]
-        return Response.of({name: value for name, value in answer.items() if name not in left_out})
-
-    def _heaters(self, prefix: str) -> Response:
-        self._need_operational()
-        return Response.of({name: value for name, value in self.host.temperatures().items() if name.startswith(prefix)})
-
-    def _no_chamber(self, request: Request) -> Response:
-        raise Refusal(409, "Printer does not have a heated chamber")
-
-    def _no_sd(self, request: Request) -> Response:
-        raise Refusal(404, "SD support is disabled")
-
     def _job(self) -> Body:
         state = self.host.state_info()
         answer = {"job": self.host.job_info(), "progress": self.host.progress_info(), "state": state["text"]}
         return {**answer, "error": state["error"]} if state["error"] else answer
-
-    def _need_operational(self) -> None:
-        if not self.host.connected:
-            raise Refusal(409, "Printer is not operational")
 
     # -- commands
     def _login(self, request: Request) -> Response:
         body = request.json() if request.content_type == "application/json" else None
         if not isinstance(body, dict) or not body.get("passive"):
             raise Refusal(400, "Neither user and pass attributes nor passive flag present")
-        session = secrets.token_hex(32)
-        self.sessions[session] = time.monotonic() + _SESSION_SECONDS
         return Response.of(
             {
                 "name": USER,
-                "session": session,
+                "session": self.push.open_session(),
                 "active": True,
                 "admin": True,
                 "user": True,
                 "apikey": None,
                 "groups": ["admins", "users"],
                 "permissions": [],
-                "needs": {"group": ["users", "admins"], "role": [name.lower() for name in _PERMISSIONS]},
+                "needs": {"group": ["users", "admins"], "role": [name.lower() for name in PERMISSIONS]},
                 "roles": ["user", "admin"],
                 "settings": {},
                 "_credentials_seen": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -419,168 +194,9 @@ class OctoPrint(Simulator):
             }
         )
 
-    def _command_of(self, request: Request, **known: tuple[str, ...]) -> tuple[str, Body]:
-        """The JSON body and its command, if that is one of ``known`` (name -> fields that it must have)."""
-        if request.content_type != "application/json":
-            raise Refusal(415, _NOT_JSON)
-        try:
-            body = request.json()
-        except ValueError:
-            raise Refusal(400, _BROKEN_JSON) from None
-        name = body.get("command") if isinstance(body, dict) else None
-        if name not in known:
-            raise Refusal(400, "command is invalid")
-        if any(field not in body for field in known[name]):
-            raise Refusal(400, "Mandatory parameters missing")
-        return name, body
-
-    def _connect(self, request: Request) -> Response:
-        name, body = self._command_of(request, connect=(), disconnect=(), fake_ack=(), repair=())
-        if name == "disconnect":
-            self.host.disconnect()
-        elif name == "connect":
-            self._check_choice(body, "port", ["VIRTUAL", "AUTO"])
-            self._check_choice(body, "baudrate", [0, *_BAUDRATES])
-            self._check_choice(body, "printerProfile", ["_default"])
-            self.host.connect()
-        return NO_CONTENT
-
-    def _check_choice(self, body: Body, name: str, choices: list[Any]) -> None:
-        if body.get(name, choices[0]) not in choices:
-            raise Refusal(400, f"{name} is invalid")
-
-    def _printhead(self, request: Request) -> Response:
-        name, body = self._command_of(request, jog=(), home=("axes",), feedrate=("factor",))
-        if not self.host.connected or (self.host.printing and name != "feedrate"):
-            raise Refusal(409, "Printer is not operational or currently printing")
-        if name == "feedrate":
-            factor = self._number(body["factor"], "factor is invalid")
-            self._send([f"M220 S{factor if factor > 10 else factor * 100:g}"])
-        elif name == "home":
-            if any(axis not in ("x", "y", "z") for axis in body["axes"]):
-                raise Refusal(400, "axis is invalid")
-            self._send(["G91", "G28 " + " ".join(f"{axis.upper()}0" for axis in body["axes"]), "G90"])
-        else:
-            self._jog(body)
-        return NO_CONTENT
-
-    def _jog(self, body: Body) -> None:
-        moves = {axis: self._number(body[axis], "axis value is invalid") for axis in "xyz" if axis in body}
-        if not moves:
-            raise Refusal(500, _CRASHED)
-        words = " ".join(f"{axis.upper()}{value:g}" for axis, value in moves.items())
-        feed = self._number(body.get("speed") or 6000, "speed is invalid")
-        move = f"G1 {words} F{feed:g}"
-        self._send([move] if body.get("absolute") is True else ["G91", move, "G90"])
-
-    def _number(self, value: Any, otherwise: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Refusal(400, otherwise)
-        return value
-
-    def _tool(self, request: Request) -> Response:
-        self._need_operational()
-        name, body = self._command_of(
-            request,
-            select=("tool",),
-            target=("targets",),
-            offset=("offsets",),
-            flowrate=("factor",),
-            extrude=("amount",),
-        )
-        if name == "target":
-            self._set_targets(body["targets"])
-        elif name == "offset":
-            self._set_offsets(body["offsets"])
-        elif name == "select":
-            self._send([f"T{self._tool_number(body['tool'], 'tool is invalid')}"])
-        elif name == "flowrate":
-            factor = self._number(body["factor"], "factor is invalid")
-            self._send([f"M221 S{factor if factor > 10 else factor * 100:g}"])
-        else:
-            self._extrude(body)
-        return NO_CONTENT
-
-    def _tool_number(self, name: str, otherwise: str) -> int:
-        if not name.startswith("tool") or not name[4:].isdigit():
-            raise Refusal(400, otherwise)
-        return int(name[4:])
-
-    def _set_targets(self, targets: Any) -> None:
-        if not isinstance(targets, dict):
-            raise Refusal(500, _CRASHED)
-        for name, value in targets.items():
-            self._tool_number(name, "targets contains invalid tool")
-            if self._number(value, "targets contains invalid value") < 0:
-                raise Refusal(500, _CRASHED)
-        self._send([f"M104 T{name[4:]} S{value:g}" for name, value in targets.items()])
-
-    def _set_offsets(self, offsets: Body) -> None:
-        for name, value in offsets.items():
-            self._tool_number(name, "offsets contains invalid tool")
-            if not -50 <= self._number(value, "offsets contains invalid value") <= 50:
-                raise Refusal(400, "offsets contains invalid value")
-        self.host.offsets.update(offsets)
-
-    def _extrude(self, body: Body) -> None:
-        if self.host.printing:
-            raise Refusal(409, "Printer is currently printing")
-        amount = self._number(body["amount"], "amount is invalid")
-        self._send(["G91", f"M83\nG1 E{amount:g} F{body.get('speed') or 300:g}", "M82", "G90"])
-
-    def _bed(self, request: Request) -> Response:
-        self._need_operational()
-        name, body = self._command_of(request, target=("target",), offset=("offset",))
-        value = self._number(body[name], f"{name} is invalid")
-        if name == "target":
-            self._send([f"M140 S{value:g}"])
-        else:
-            self.host.offsets["bed"] = value
-        return NO_CONTENT
-
-    def _command(self, request: Request) -> Response:
-        if request.content_type != "application/json":
-            raise Refusal(415, _NOT_JSON)
-        self._need_operational()
-        body = request.json()
-        if "script" in body:
-            raise Refusal(404, "Unknown script")
-        if "command" in body and "commands" in body:
-            raise Refusal(400, "'command' and 'commands' are mutually exclusive")
-        if "command" not in body and "commands" not in body:
-            raise Refusal(400, "Need one of 'command', 'commands' or 'script'")
-        lines = [body["command"]] if "command" in body else body["commands"]
-        if parameters := body.get("parameters"):
-            lines = [line % parameters for line in lines]
-        self._send([piece for line in lines for piece in str(line).split("\n")])
-        return NO_CONTENT
-
-    def _send(self, lines: list[str]) -> None:
-        lines = [piece for line in lines for piece in line.split("\n")]
-        self.commands += lines
-        self.host.transmitted += len(lines)
-        for line in lines:
-            self.host.log(f"Send: {line}")
-        if "M112" in lines:  # an emergency command overtakes whatever the machine does
-            self.machine.commands["M112"](None)  # type: ignore[arg-type]
-        elif not any(self._debug(line) for line in lines):
-            self.machine.run(lines)
-
-    def _debug(self, line: str) -> bool:
-        """What OctoPrint's virtual printer does when it is asked to misbehave."""
-        if line == "!!DEBUG:trigger_fatal_error_marlin":
-            self.host.fatal_error("Thermal Runaway, system stopped! Heater_ID: bed - Printer halted. kill() called!")
-        elif line == "!!DEBUG:drop_connection":
-            self.host.break_off("SerialTimeoutException: ")
-        elif line == "!!DEBUG:send //action:pause":
-            self.host.pause()
-        elif line == "!!DEBUG:send //action:cancel":
-            self.host.cancel(by_machine=True)
-        return line.startswith("!!DEBUG")
-
     async def _control_job(self, request: Request) -> Response:
-        self._need_operational()
-        name, body = self._command_of(request, start=(), restart=(), pause=(), cancel=())
+        need_operational(self.host)
+        name, body = command_of(request, start=(), restart=(), pause=(), cancel=())
         host = self.host
         if name == "start":
             if host.active:
@@ -610,15 +226,14 @@ class OctoPrint(Simulator):
             self.host.pause()
 
     async def _start(self) -> bool:
-        file = self.host.file
         reason = await self.before_start()
         if reason is not None:
             raise Refusal(409, reason)
         self.commands.append("start")
-        if not self.host.start(USER) or file is None:
-            return False
-        await self.after_start(file)
-        return True
+        begun = self.host.start(USER)
+        if begun:
+            await self.after_start()
+        return begun
 
     # -- files
     async def _files(self, request: Request) -> Response:
@@ -663,7 +278,7 @@ class OctoPrint(Simulator):
         return NO_CONTENT
 
     async def _file_command(self, request: Request, path: str) -> Response:
-        name, body = self._command_of(request, select=(), unselect=())
+        name, body = command_of(request, select=(), unselect=())
         host = self.host
         if not self.storage.is_file(path):
             raise Refusal(404, _NOT_FOUND)
@@ -711,7 +326,7 @@ class OctoPrint(Simulator):
     async def _take_file(self, request: Request, parts: dict[str, Part]) -> Response:
         path = self._full_path(parts, parts["file"].filename or "")
         if self.orders.take("reject_upload") is not None:
-            raise Refusal(500, _CRASHED)
+            raise Refusal(500, CRASHED)
         self._check_overwrite(parts, path)
         self._store(path, self.received(parts["file"].data), self._userdata(parts))
         idle = self.host.connected and not self.host.active

@@ -50,6 +50,7 @@ class Host:
 
     def __init__(self, storage: Storage, listen: Listener) -> None:
         self.storage, self.listen = storage, listen
+        self.began: Callable[[str], None] = lambda file: None
         self.machine = Machine(self._machine_says)
         self.machine.commands["M112"] = self._emergency_stop
         self.boot()
@@ -276,6 +277,7 @@ class Host:
         self._mark("print", "Start")
         self._loaded = self.storage.read(self.file)
         self._after(0.0, self._begin)
+        self.began(self.file)
         return True
 
     def _begin(self) -> None:

@@ -1,6 +1,6 @@
-"""What the simulated Moonraker keeps on its disk: G-code files and the history of jobs.
+"""The history of jobs of the simulated Moonraker, told from what print_stats shows four times a second.
 
-Held against Moonraker 0.11.0, with its habits: a job that is sampled from ``complete`` to ``complete`` is not seen, a
+Held against Moonraker 0.11.0, with its habits: a print that is over between two looks at ``complete`` is not seen, a
 job under way when the server is killed becomes ``interrupted``, a job's user is forgotten once it has ended.
 """
 
@@ -8,81 +8,22 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from printers.simulators.control import write_whole
+from printers.simulators.moonraker_calls import ApiError, Call, Table
 
 Job = dict[str, Any]
 _IDLE = frozenset({"standby", "complete", "cancelled", "error"})
 _FROM_STATS = ("filename", "print_duration", "total_duration", "filament_used")
 
 
-def is_gcode(path: str) -> bool:
-    return path.lower().endswith((".gcode", ".g", ".gco", ".nc"))
+class Files(Protocol):
+    def is_file(self, path: str) -> bool: ...
 
-
-def _facts(place: Path) -> dict[str, Any]:
-    status = place.stat()
-    return {"modified": status.st_mtime, "size": status.st_size, "permissions": "rw"}
-
-
-class Files:
-    """The ``gcodes`` root. Paths are relative to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._uuids: dict[str, str] = {}
-
-    def place(self, path: str) -> Path | None:
-        """Where a file of that path is or would be; None if that is outside the root."""
-        place = (self.folder / path).resolve()
-        return place if place.is_relative_to(self.folder) else None
-
-    def is_file(self, path: str) -> bool:
-        place = self.place(path)
-        return place is not None and place.is_file()
-
-    def save(self, path: str, data: bytes) -> None:
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-        self._uuids[path] = str(uuid.uuid4())
-
-    def item(self, path: str) -> dict[str, Any]:
-        return {**_facts(self.folder / path), "path": path, "root": "gcodes"}
-
-    def listing(self) -> list[dict[str, Any]]:
-        """Every G-code file, however deep; others are stored but not listed."""
-        files = sorted(file for file in self.folder.rglob("*") if file.is_file() and is_gcode(file.name))
-        return [{"path": str(file.relative_to(self.folder)), **_facts(file)} for file in files]
-
-    def inside(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
-        """What is directly in a folder."""
-        entries = sorted(folder.iterdir())
-        return {
-            "dirs": [{"dirname": entry.name, **_facts(entry)} for entry in entries if entry.is_dir()],
-            "files": [{"filename": entry.name, **_facts(entry)} for entry in entries if entry.is_file()],
-        }
-
-    def metadata(self, path: str) -> dict[str, Any]:
-        """What Moonraker finds in a file of a slicer that it does not know."""
-        if not self.is_file(path) or not is_gcode(path):
-            return {}
-        item = self.item(path)
-        span = {"gcode_start_byte": 0, "gcode_end_byte": item["size"]} if item["size"] else {}
-        return {
-            "size": item["size"],
-            "modified": item["modified"],
-            "uuid": self._uuids.setdefault(path, str(uuid.uuid4())),
-            "file_processors": [],
-            "slicer": "Unknown",
-            "slicer_version": "?",
-            **span,
-        }
+    def metadata(self, path: str) -> dict[str, Any]: ...
 
 
 class History:
@@ -208,3 +149,34 @@ class History:
 
     def _save(self) -> None:
         write_whole(self._record, json.dumps(self.jobs))
+
+    # -- doors
+    def methods(self) -> Table:
+        return [
+            ("GET", "/server/history/list", "server.history.list", self._history_list),
+            ("GET", "/server/history/totals", "server.history.totals", self._history_totals),
+            ("GET", "/server/history/job", "server.history.get_job", self._history_job),
+            ("DELETE", "/server/history/job", "server.history.delete_job", self._history_delete),
+        ]
+
+    async def _history_list(self, call: Call) -> Any:
+        order = str(call.params.get("order", "desc")).lower()
+        if order not in ("asc", "desc"):
+            raise ApiError(400, f"Invalid `order` value: {order.upper()}")
+        jobs = self.page(limit=call.number("limit", 50), start=call.number("start", 0), order=order)
+        return {"count": len(jobs), "jobs": jobs}
+
+    async def _history_totals(self, call: Call) -> Any:
+        return {"job_totals": self.totals(), "auxiliary_totals": []}
+
+    async def _history_job(self, call: Call) -> Any:
+        job = self.find(str(call.need("uid")))
+        if job is None:
+            raise ApiError(404, f"Invalid job uid: {call.params['uid']}")
+        return {"job": job}
+
+    async def _history_delete(self, call: Call) -> Any:
+        uid = str(call.need("uid"))
+        if not self.delete(uid):
+            raise ApiError(404, f"Invalid job uid: {uid}")
+        return {"deleted_jobs": [uid]}
