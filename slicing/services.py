@@ -114,7 +114,7 @@ def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> 
     kind = _kind(name, GCODE_KINDS)
     _check_size(upload)
     with _spooled(upload, kind) as spool:
-        facts = facts_of("slicing.engines.replay", str(spool), "--machine", json.dumps(asdict(profile.machine)))
+        facts = facts_of("slicing.gcode", str(spool), "--machine", json.dumps(asdict(profile.machine)))
         gcode = Gcode(
             owner=owner,
             name=name,
@@ -251,7 +251,7 @@ def _run_engine(
     except MeshError as error:
         raise SlicingError(str(error)) from error
     result = slicer.slice(mesh, profile.machine, wanted, out, progress)
-    check(out, profile.machine, claimed=result)
+    check(out, profile.machine, wanted, result)
     return result
 
 
