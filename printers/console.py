@@ -19,11 +19,26 @@ _MARLIN_DENIED = frozenset(
 )
 #: Klipper's own commands that only read, move or heat
 _KLIPPER_ALLOWED = frozenset(
-    """
-    BED_MESH_CALIBRATE BED_MESH_CLEAR BED_MESH_OUTPUT CLEAR_PAUSE GET_POSITION PROBE PROBE_ACCURACY QUERY_ENDSTOPS
-    QUERY_PROBE QUAD_GANTRY_LEVEL SET_DISPLAY_TEXT SET_GCODE_OFFSET SET_HEATER_TEMPERATURE SET_PRESSURE_ADVANCE STATUS
-    TEMPERATURE_WAIT TURN_OFF_HEATERS Z_TILT_ADJUST
-    """.split()
+    {
+        "BED_MESH_CALIBRATE",
+        "BED_MESH_CLEAR",
+        "BED_MESH_OUTPUT",
+        "CLEAR_PAUSE",
+        "GET_POSITION",
+        "PROBE",
+        "PROBE_ACCURACY",
+        "QUERY_ENDSTOPS",
+        "QUERY_PROBE",
+        "QUAD_GANTRY_LEVEL",
+        "SET_DISPLAY_TEXT",
+        "SET_GCODE_OFFSET",
+        "SET_HEATER_TEMPERATURE",
+        "SET_PRESSURE_ADVANCE",
+        "STATUS",
+        "TEMPERATURE_WAIT",
+        "TURN_OFF_HEATERS",
+        "Z_TILT_ADJUST",
+    }
 )
 _WORD = re.compile(r"^(?:N\d+\s*)?([A-Z][A-Z0-9_.]*)", re.ASCII)
 _CODE = re.compile(r"^([GMT])0*(\d+)")

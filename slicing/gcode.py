@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def machine_from(values: dict[str, Any]) -> Machine:
     """The inverse of ``dataclasses.asdict`` through JSON, which knows no tuples."""
-    return Machine(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return Machine(**plain)
 
 
 if __name__ == "__main__":
