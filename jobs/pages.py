@@ -251,7 +251,7 @@ def _event(event: JobEvent) -> dict[str, Any]:
 
 
 def _settings(row: Job) -> list[tuple[str, str, str]]:
-    known = {field.name: field.metadata for field in fields(SliceSettings)}
+    known: dict[str, Any] = {field.name: field.metadata for field in fields(SliceSettings)}
     return [
         (name.replace("_", " ").capitalize(), f"{value:g}", known.get(name, {}).get("unit", ""))
         for name, value in row.settings.items()

@@ -203,7 +203,8 @@ def test_a_dropped_job_says_nothing_more() -> None:
 
 
 def test_a_command_waits_for_the_line_that_runs_and_goes_before_the_next() -> None:
-    machine, done = Listening(), []
+    machine = Listening()
+    done: list[Any] = []
     machine.start(moves(5))
     machine.advance(0.5)
     machine.run(["M117 hello", "G4 P500"], done.append)
@@ -218,7 +219,8 @@ def test_a_command_waits_for_the_line_that_runs_and_goes_before_the_next() -> No
 
 
 def test_a_refused_command_is_told_to_whoever_sent_it_and_the_print_goes_on() -> None:
-    machine, told = Listening(strict=True), []
+    machine = Listening(strict=True)
+    told: list[Any] = []
     machine.start(HOMED.encode() + moves(2))
     machine.run(["M104 S999", "M117 never"], told.append)
     machine.advance(100.0)
@@ -269,7 +271,8 @@ def test_failure_can_be_ordered_for_the_middle_of_the_next_print() -> None:
 
 
 def test_halt_turns_everything_off_until_reset() -> None:
-    machine, told = Listening(), []
+    machine = Listening()
+    told: list[Any] = []
     machine.start(b"M104 S200\n" + moves(5))
     machine.advance(1.5)
     machine.run(["M117 late"], told.append)

@@ -46,10 +46,15 @@ def newest_job(ask: Ask) -> Any:
     return ask.json("/server/history/list?limit=1")["result"]["jobs"][0]
 
 
+def until_newest(ask: Ask, **expected: str) -> None:
+    """Wait until the newest job in the history is like that."""
+    wait_for(f"a job {expected}", lambda: expected.items() <= newest_job(ask).items(), DEADLINE_S)
+
+
 def cancel(ask: Ask) -> None:
     """And wait until Moonraker itself has seen it: until then it starts no uploaded file."""
     ask("POST", "/printer/print/cancel")
-    wait_for("the cancel", lambda: newest_job(ask)["status"] == "cancelled", DEADLINE_S)
+    until_newest(ask, status="cancelled")
 
 
 def is_call(method: str) -> Any:
@@ -111,8 +116,7 @@ def test_a_heartbeat_comes_every_second(moonraker: SimulatorPeer) -> None:
 def test_a_print_shorter_than_a_beat_is_in_the_history(moonraker: SimulatorPeer, ask: Ask) -> None:
     for name in ("tiny-1.gcode", "tiny-2.gcode"):
         upload(moonraker, name, "M117 that is all\n", begin=True)
-        wait_for("history", lambda name=name: newest_job(ask)["filename"] == name, DEADLINE_S)
-        wait_for("its end", lambda: newest_job(ask)["status"] == "completed", DEADLINE_S)
+        until_newest(ask, filename=name, status="completed")
 
 
 # -- control

@@ -44,6 +44,10 @@ def state(ask: Ask) -> str:
     return str(ask.json("/api/job")["state"])
 
 
+def until_state(ask: Ask, text: str) -> None:
+    wait_for(text, lambda: state(ask) == text, DEADLINE_S)
+
+
 # -- shapes
 
 
@@ -67,7 +71,7 @@ def test_a_print_is_told_as_the_real_one_tells_it(octoprint: SimulatorPeer, ask:
         for message in list(ear.heard):
             if "event" in message and (real := REAL["events"].get(message["event"]["type"])):
                 assert differences(message["event"], real) == []
-    wait_for("the end", lambda: state(ask) == "Operational", DEADLINE_S)
+    until_state(ask, "Operational")
     assert differences(ask.json("/api/job"), REAL["job_done"]) == []
     wait_for("the analysis", lambda: "gcodeAnalysis" in ask.json("/api/files/local/told.gcode"), DEADLINE_S)
     assert differences(ask.json("/api/files/local/told.gcode"), REAL["file_done"]) == []
@@ -114,7 +118,7 @@ def test_events_come_in_the_real_order(
         ear.until(lambda m: is_event("PrinterStateChanged")(m) and m["event"]["payload"]["state_id"] == "PRINTING")
         for command, after in commands:
             _command(ask, command)
-            wait_for(command, lambda after=after: state(ask) == after, DEADLINE_S)
+            until_state(ask, after)
         wanted = set(expected.split())
         wait_for("the last event", lambda: expected.split()[-1] == [n for n in events(ear) if n in wanted][-1])
     assert " ".join(name for name in events(ear) if name in wanted) == expected
@@ -167,20 +171,20 @@ def test_a_chunked_upload_is_411(ask: Ask) -> None:
 
 def test_print_while_printing_stores_and_says_so(octoprint: SimulatorPeer, ask: Ask) -> None:
     upload(octoprint, "long.gcode", gcode(5000), begin=True)
-    wait_for("the print", lambda: state(ask) == "Printing", DEADLINE_S)
+    until_state(ask, "Printing")
     other = upload(octoprint, "other.gcode", gcode(5), begin=True)
     assert (other.status_code, other.json()["effectivePrint"]) == (201, False)
     assert ask("DELETE", "/api/files/local/long.gcode").status_code == 409
     assert upload(octoprint, "long.gcode", gcode(5)).status_code == 409
     ask("POST", "/api/job", json={"command": "cancel"})
-    wait_for("the cancel", lambda: state(ask) == "Operational", DEADLINE_S)
+    until_state(ask, "Operational")
     assert octoprint.happened()["starts"].get("other.gcode") is None
 
 
 def test_the_record_of_a_file_survives_the_same_content_and_not_another(octoprint: SimulatorPeer, ask: Ask) -> None:
     upload(octoprint, "kept.gcode", gcode(3), begin=True)
     wait_for("the print", lambda: "prints" in ask.json("/api/files/local/kept.gcode"), DEADLINE_S)
-    wait_for("the end", lambda: state(ask) == "Operational", DEADLINE_S)
+    until_state(ask, "Operational")
     upload(octoprint, "kept.gcode", gcode(3))
     assert ask.json("/api/files/local/kept.gcode")["prints"]["success"] == 1
     upload(octoprint, "kept.gcode", gcode(4))
