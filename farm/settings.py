@@ -12,6 +12,7 @@ from typing import Any
 import dj_database_url
 import structlog
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 
 from farm import env
 
@@ -75,6 +76,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "farm.csp.AdminCSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -271,7 +273,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 #: the admin's own scripts (Alpine) evaluate expressions; only there
-ADMIN_CSP = {"script-src": [SELF, UNSAFE_EVAL, UNSAFE_INLINE], "style-src": [SELF, UNSAFE_INLINE]}
+ADMIN_CSP = {"script-src": [SELF, UNSAFE_EVAL], "style-src": [SELF, UNSAFE_INLINE]}
 
 # -- printers
 #: printers may only live here; link-local (cloud metadata) is never allowed
@@ -288,7 +290,23 @@ UNFOLD = {
     "SITE_HEADER": FARM_NAME,
     "SITE_SYMBOL": "print",
     "SITE_URL": "/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}],
     "ENVIRONMENT": None,
+    "COLORS": {
+        "primary": {
+            "50": "#eef9f6",
+            "100": "#d3f0e8",
+            "200": "#a8e1d3",
+            "300": "#7dd8c4",
+            "400": "#45b8a0",
+            "500": "#1a9780",
+            "600": "#0c6857",
+            "700": "#0b5c4d",
+            "800": "#0a4a3f",
+            "900": "#083c33",
+            "950": "#042520",
+        }
+    },
 }
 
 # -- logs: one line of JSON (or, for people, of text) per event; secrets masked
