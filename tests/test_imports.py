@@ -19,7 +19,7 @@ PURE = {
     *(f"printers.{name}" for name in ("drivers", "simulators")),
     *(f"jobs.{name}" for name in ("states", "tracking", "matching")),
 }
-DOORS = {"tasks", "api", "pages", "admin", "urls", "views", "management", "templatetags", "apps"}
+DOORS = {"tasks", "api", "pages", "admin", "urls", "management", "templatetags", "apps"}
 PURE_RANK, MODELS_RANK, SERVICES_RANK, DOORS_RANK = range(4)
 
 
