@@ -4,8 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install --disable-pip-version-check --progress-bar off --require-hashes --requirement
-SHOW_PROGRESS := { grep --line-buffered -E '^ *(Collecting|Building|Installing)' | cut -c-100 || true; }
+# into the environment that the target's stamp lies in; what pip complains about is shown if it fails
+INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes \
+	--requirement $< 2>$(@D)/pip.log \
+	| { grep --line-buffered -E '^ *(Collecting|Building|Installing)' | cut -c-100 || true; } \
+	|| { cat $(@D)/pip.log >&2; exit 1; }
 # for 3.11.0: what only the first 3.11s need is harmless to the others
 COMPILE = $(CURDIR)/$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
@@ -59,16 +62,16 @@ $(VENV)/bin/python:
 
 $(VENV)/.farm: requirements/farm.lock | $(VENV)/bin/python
 	@echo "Installing what the farm runs on (about a minute, once) ..."
-	@$(BIN)/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@$(INSTALL)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.farm
 	@echo "Installing what checks the farm ..."
-	@$(BIN)/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@$(INSTALL)
 	@touch $@
 
 .venvs/%/.stamp: requirements/%.lock
 	@echo "Installing the real $* into .venvs/$* ..."
 	@$(PYTHON) -m venv .venvs/$*
-	@.venvs/$*/bin/python $(PIP_INSTALL) $< | $(SHOW_PROGRESS)
+	@$(INSTALL)
 	@touch $@
