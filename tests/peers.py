@@ -195,11 +195,13 @@ class OctoPrintPeer(Peer):
 
 
 class MoonrakerPeer(Peer):
-    """The real Moonraker with the project's Klippy socket behind it. ``speed`` is how much faster than real time."""
+    """The real Moonraker with the project's Klippy socket behind it. ``speed`` is how much faster than real time;
+    ``trusting`` servers want no API key from this machine."""
 
-    def __init__(self, speed: float = 20.0) -> None:
+    def __init__(self, speed: float = 20.0, *, trusting: bool = False) -> None:
         super().__init__()
         self.speed = speed
+        self._trusting = trusting
         self.api_key = ""
         self._klippy: subprocess.Popen[bytes] | None = None
         for name in ("config", "gcodes", "comms", "logs"):
@@ -217,6 +219,8 @@ class MoonrakerPeer(Peer):
     def _configure(self) -> None:
         text = (TEMPLATES / "moonraker.conf").read_text()
         text = text.replace("PORT", str(self.port)).replace("SOCKET", str(self._socket))
+        if self._trusting:
+            text = text.replace("trusted_clients:", "trusted_clients:\n  127.0.0.1")
         (self.folder / "data" / "config" / "moonraker.conf").write_text(text)
 
     def _launch(self) -> None:

@@ -19,6 +19,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from http.client import responses
 from pathlib import Path
 from threading import Event
@@ -203,18 +204,32 @@ def mark_of(job: Mapping[str, Any]) -> str:
     return f"{job.get('job_id')}-{float(job.get('start_time') or 0):.0f}"
 
 
-def marker_from(newest: Mapping[str, Any] | None, totals: Mapping[str, Any]) -> dict[str, Any]:
-    """The newest print of the history (id, start) and how many prints have ended since the count was reset."""
-    count = int(totals.get("total_jobs") or 0)
+def ended_unrecorded(stats: Mapping[str, Any], objects: Objects) -> Ended:
+    """A print that Klipper has done and the history knows nothing of (it was begun while Moonraker was down, or
+    Moonraker died before it wrote it down). ``stats`` are the ``print_stats`` of that print."""
+    status = str(stats.get("state"))
+    if status not in OUTCOMES and status != "error":
+        status = "klippy_shutdown" if objects.get("webhooks") else "klippy_disconnect"
+    job = {"filename": stats.get("filename"), "job_id": "unrecorded", "start_time": stats.get("total_duration")}
+    ended = _ended(job, status, _reason(job, status, objects))
+    return replace(ended, filament_mm=stats.get("filament_used"), duration_s=stats.get("total_duration"))
+
+
+def marker_from(newest: Mapping[str, Any] | None, totals: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+    """The newest print of the history (id, start), how many prints have ended since that count was reset, and the
+    file that Klipper last printed ("" none, None unknown): it may have printed without Moonraker."""
+    marker = {"job": 0, "start": 0.0, "count": int(totals.get("total_jobs") or 0), "file": file}
     if newest is None:
-        return {"job": 0, "start": 0.0, "count": count}
-    return {"job": int(str(newest["job_id"]), 16), "start": float(newest["start_time"]), "count": count}
+        return marker
+    return marker | {"job": int(str(newest["job_id"]), 16), "start": float(newest["start_time"])}
 
 
 def has_printed(before: PrintMarker, now: PrintMarker) -> bool:
     """Whether anything was printed between two markers. Deleted entries are no print; True when it cannot be told
     (entries deleted *and* the count reset)."""
-    if not {"job", "start", "count"} <= before.keys() or now["count"] > before["count"]:
+    if not {"job", "start", "count", "file"} <= before.keys() or now["count"] > before["count"]:
+        return True
+    if now["file"] and now["file"] != before["file"]:
         return True
     if (now["job"], now["start"]) == (before["job"], before["start"]):
         return False
@@ -230,6 +245,9 @@ class MoonrakerReducer:
         self._heaters: dict[str, str] = {}
         self._job: Mapping[str, Any] | None = None  # the newest of the history
         self._ended: Ended | None = None
+        self._told = ""  # the mark of the newest print of the history whose end was told
+        self._run: dict[str, Any] = {}  # print_stats of the print that is on
+        self._recorded = False  # whether the history knows of that print
 
     @property
     def attached(self) -> bool:
@@ -257,15 +275,18 @@ class MoonrakerReducer:
         """A new subscription: its answer is the whole state, nothing of the old one is true any more."""
         self._heaters = heaters_from(names)
         self._objects = {name: dict(values) for name, values in status.items()}
+        self._follow_run()
         self._settle()
 
     def detach(self) -> None:
         """Klipper is gone, and with it every subscription."""
         self._objects = {}
+        self._follow_run()
 
     def record(self, job: Mapping[str, Any] | None) -> None:
         """The newest print of the history."""
         self._job = job
+        self._follow_run()
         self._settle()
 
     def give_up_waiting(self) -> None:
@@ -290,14 +311,35 @@ class MoonrakerReducer:
     def _merge(self, delta: Objects) -> None:
         for name, values in delta.items():
             self._objects.setdefault(name, {}).update(values)
+        self._follow_run()
         if (self._job or {}).get("status") in ORPHANED:
             self._settle()
 
+    def _follow_run(self) -> None:
+        """The history tells how a print ended, unless it does not know of it: then Klipper's own state does."""
+        stats = self._objects.get("print_stats") or {}
+        if status_from(self._objects) in WORKING:
+            if stats.get("filename") != self._run.get("filename"):
+                self._recorded = False
+            self._run = dict(stats)
+            self._recorded = self._recorded or self._is_of_history(stats)
+        elif self._run:
+            ended = stats if stats.get("filename") == self._run.get("filename") else self._run
+            if not self._recorded:
+                self._ended = ended_unrecorded(ended, self._objects)
+            self._run = {}
+
+    def _is_of_history(self, stats: Mapping[str, Any]) -> bool:
+        job = self._job or {}
+        return job.get("filename") == stats.get("filename") and job.get("status") in ORPHANED | {"in_progress"}
+
     def _settle(self) -> None:
         """The first sentence on how a print ended stays: later Klipper has forgotten why."""
-        if self._job is None or (self._ended and self._ended.mark == mark_of(self._job)):
+        if self._job is None or self._told == mark_of(self._job):
             return
-        self._ended = ended_from_job(self._job, self._objects) or self._ended
+        ended = ended_from_job(self._job, self._objects)
+        if ended is not None:
+            self._ended, self._told = ended, ended.mark
 
 
 def error_text(answer: Answer) -> str:
@@ -520,7 +562,10 @@ class MoonrakerDriver(PrinterDriver):
         for job in self._history():
             if job.get("filename") == path:
                 return ended_from_job(job, self._objects(JOB_OBJECTS))
-        return None
+        objects = self._objects(JOB_OBJECTS)
+        stats = objects.get("print_stats") or {}
+        done = stats.get("filename") == path and stats.get("state") in ("complete", "cancelled", "error")
+        return ended_unrecorded(stats, objects) if path and done else None
 
     def _history(self) -> Iterator[Mapping[str, Any]]:
         """The newest 2,000 prints, newest first."""
@@ -535,7 +580,8 @@ class MoonrakerDriver(PrinterDriver):
     def marker(self) -> PrintMarker | None:
         jobs = self._get("/server/history/list", {"limit": "1", "order": "desc"})["jobs"]
         totals = self._get("/server/history/totals")["job_totals"]
-        return marker_from(jobs[0] if jobs else None, totals)
+        stats = self._objects(JOB_OBJECTS).get("print_stats")
+        return marker_from(jobs[0] if jobs else None, totals, str(stats.get("filename") or "") if stats else None)
 
     @understood()
     def printed_since(self, marker: PrintMarker | None) -> bool:

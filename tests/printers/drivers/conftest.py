@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tests.peers import (
 
 #: Real servers on a busy machine of two cores are slow at times.
 DEADLINE_S = 20.0
+
+_numbers = itertools.count(1)
 
 
 class Watch:
@@ -86,7 +89,6 @@ class Bench:
     kind: str
     peer: OctoPrintPeer | MoonrakerPeer | SimulatorPeer
     folder: Path
-    _count: int = 0
 
     def driver(self, api_key: str | None = None) -> PrinterDriver:
         return driver_for(self.kind, self.peer.url, self.peer.api_key if api_key is None else api_key)
@@ -94,14 +96,13 @@ class Bench:
     def gcode(self, lines: int, end: str = "") -> Path:
         """A file of about 30 lines a second on every one of the four machines."""
         moves = "".join(f"G1 X{40 if n % 2 else 10} Y{10 + n % 20} E{n * 0.05:.2f} F3000\n" for n in range(lines))
-        path = self.folder / f"local-{self._count}.gcode"
+        path = self.folder / "local.gcode"
         path.write_text(f"G90\nM82\nG28\n{moves}{end}")
         return path
 
     def send(self, driver: PrinterDriver, lines: int, end: str = "") -> str:
         """Upload a file of that many lines under a name of its own; its path on the printer."""
-        self._count += 1
-        return driver.upload(self.gcode(lines, end), f"print-{self._count}.gcode").path
+        return driver.upload(self.gcode(lines, end), f"print-{next(_numbers)}.gcode").path
 
     def make_the_print_fail(self, driver: PrinterDriver) -> None:
         """What the machine itself does when it is too hot, or out of its own limits."""
@@ -124,6 +125,18 @@ class Bench:
         wait_for("an idle machine", lambda: driver.read_state().status is PrinterStatus.IDLE, DEADLINE_S)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """One xdist group for each server, so that each is started once and all four are tested side by side."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        server = getattr(item, "callspec", None) and item.callspec.params.get("server")  # type: ignore[attr-defined]
+        for name in ("octoprint", "moonraker", server):
+            if name and (name == server or item.get_closest_marker(name)):
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+
+
 @pytest.fixture(scope="session")
 def octoprint() -> Iterator[OctoPrintPeer]:
     if reason := octoprint_missing():
@@ -143,11 +156,10 @@ def moonraker() -> Iterator[MoonrakerPeer]:
 @pytest.fixture(
     scope="session",
     params=[
-        # one group each, so that under xdist every server is started once and all four run side by side
-        pytest.param("octoprint", marks=[pytest.mark.octoprint, pytest.mark.xdist_group("octoprint")]),
-        pytest.param("moonraker", marks=[pytest.mark.moonraker, pytest.mark.xdist_group("moonraker")]),
-        pytest.param("simulated-octoprint", marks=pytest.mark.xdist_group("simulated-octoprint")),
-        pytest.param("simulated-moonraker", marks=pytest.mark.xdist_group("simulated-moonraker")),
+        pytest.param("octoprint", marks=pytest.mark.octoprint),
+        pytest.param("moonraker", marks=pytest.mark.moonraker),
+        "simulated-octoprint",
+        "simulated-moonraker",
     ],
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:

@@ -264,37 +264,87 @@ def test_the_useful_line_of_a_message_is_the_first_that_is_not_empty() -> None:
     assert first_line(None) == ""
 
 
+# -- prints that the history knows nothing of
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("complete", Outcome.COMPLETED), ("cancelled", Outcome.CANCELLED), ("error", Outcome.FAILED)],
+)
+def test_a_print_that_moonraker_never_wrote_down_ends_by_klippers_own_state(state: str, outcome: Outcome) -> None:
+    older = job("completed", filename="older.gcode")
+    made = reducer(printing(), older)
+    assert made.state.ended is not None
+    assert made.state.ended.file == "older.gcode"
+    made.feed(status_update(print_stats={"state": state, "message": "Heater broken"}))
+    ended = made.state.ended
+    assert (ended.file, ended.outcome) == ("a.gcode", outcome)
+    assert ended.reason == ("Heater broken" if outcome is Outcome.FAILED else "")
+    made.record(older)  # as after a restart of Klipper
+    assert made.state.ended == ended
+
+
+def test_a_crash_during_such_a_print_is_its_end() -> None:
+    made = reducer(printing(), None)
+    made.feed({"method": "notify_klippy_disconnected"})
+    assert made.state.ended is not None
+    assert (made.state.ended.outcome, made.state.ended.reason) == (Outcome.FAILED, "Klipper ended during the print.")
+
+
+def test_a_reprint_of_the_same_file_without_a_record_is_an_end_of_its_own() -> None:
+    made = reducer(printing("complete"), job("completed"))
+    first = made.state.ended
+    made.feed(status_update(print_stats={"state": "printing", "total_duration": 0.1}))
+    made.feed(status_update(print_stats={"state": "complete", "total_duration": 7.0}))
+    assert first is not None
+    assert made.state.ended is not None
+    assert made.state.ended.mark != first.mark
+
+
+def test_a_print_that_the_history_knows_ends_once() -> None:
+    made = reducer(printing(), job("in_progress"))
+    made.feed(status_update(print_stats={"state": "complete"}))
+    assert made.state.ended is None
+    made.feed({"method": "notify_history_changed", "params": [{"action": "finished", "job": job("completed")}]})
+    assert made.state.ended is not None
+    assert made.state.ended.mark == "00000A-1000"
+
+
 # -- history
 
 
 @pytest.mark.parametrize(
-    ("newest", "count", "printed"),
+    ("newest", "count", "file", "printed"),
     [
-        (job("completed", "00000A", start_time=1000), 10, False),
-        (job("completed", "000009", start_time=900), 10, False),  # the newest entry was deleted
-        (None, 10, False),  # all were deleted
-        (job("completed", "00000B", start_time=1100), 11, True),
-        (job("in_progress", "00000B", start_time=1100), 10, True),
-        (job("completed", "000001", start_time=1100), 1, True),  # all deleted, count reset, then a print
-        (job("completed", "00000A", start_time=1000), 11, True),  # a print, whose entry was deleted
-        (None, 0, True),  # deleted and reset: nobody can tell
-        (job("completed", "00000A", start_time=1000), 0, False),  # only reset
+        (job("completed", "00000A", start_time=1000), 10, "a.gcode", False),
+        (job("completed", "00000A", start_time=1000), 10, "", False),  # Klipper was restarted
+        (job("completed", "00000A", start_time=1000), 10, None, False),  # Klipper is not there
+        (job("completed", "00000A", start_time=1000), 10, "b.gcode", True),  # printed while Moonraker was down
+        (job("completed", "000009", start_time=900), 10, "a.gcode", False),  # the newest entry was deleted
+        (None, 10, "a.gcode", False),  # all were deleted
+        (job("completed", "00000B", start_time=1100), 11, "a.gcode", True),
+        (job("in_progress", "00000B", start_time=1100), 10, "a.gcode", True),
+        (job("completed", "000001", start_time=1100), 1, "a.gcode", True),  # deleted, reset, then a print
+        (job("completed", "00000A", start_time=1000), 11, "a.gcode", True),  # a print whose entry was deleted
+        (None, 0, "a.gcode", True),  # deleted and reset: nobody can tell
+        (job("completed", "00000A", start_time=1000), 0, "a.gcode", False),  # only reset
     ],
 )
 def test_its_history_shows_whether_anything_was_printed(
-    newest: dict[str, Any] | None, count: int, printed: bool
+    newest: dict[str, Any] | None, count: int, file: str | None, printed: bool
 ) -> None:
-    before = marker_from(job("completed", "00000A", start_time=1000), {"total_jobs": 10.0})
-    assert has_printed(before, marker_from(newest, {"total_jobs": float(count)})) is printed
+    before = marker_from(job("completed", "00000A", start_time=1000), {"total_jobs": 10.0}, "a.gcode")
+    assert has_printed(before, marker_from(newest, {"total_jobs": float(count)}, file)) is printed
 
 
 def test_a_first_print_is_a_print() -> None:
-    assert has_printed(marker_from(None, {}), marker_from(job("completed", "000001"), {"total_jobs": 1.0}))
-    assert not has_printed(marker_from(None, {}), marker_from(None, {}))
+    never = marker_from(None, {}, "")
+    assert has_printed(never, marker_from(job("completed", "000001"), {"total_jobs": 1.0}, "a.gcode"))
+    assert not has_printed(never, never)
 
 
 def test_a_marker_of_another_kind_proves_nothing() -> None:
-    assert has_printed({"files": {}}, marker_from(None, {}))
+    assert has_printed({"files": {}}, marker_from(None, {}, ""))
 
 
 # -- faults
