@@ -19,6 +19,7 @@ def _prepare() -> None:
     for name in [name for name in os.environ if name.startswith("FARM_")] + ["DATABASE_URL", "REDIS_URL"]:
         os.environ.pop(name, None)
     folder = _world.enter_context(tempfile.TemporaryDirectory(prefix="farm-test-", ignore_cleanup_errors=True))
+    os.mkdir(os.path.join(folder, "static"))  # whitenoise warns of a folder that is not there
     os.environ.update(FARM_DATA_DIR=folder, FARM_STATIC_PLAIN="true")
     from tests.services import redis_server
 
