@@ -33,7 +33,10 @@ class StaffAdmin(ModelAdmin):
     def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return staff(request)
 
-    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return staff(request)
+
+    has_change_permission = has_delete_permission = has_view_permission
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return _or_say_why(request, lambda: super(StaffAdmin, self).changeform_view(request, *args, **kwargs))

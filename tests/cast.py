@@ -69,7 +69,7 @@ def says(
 def falls_silent(printer: Printer, seconds: float = 40) -> None:
     """As if its last word were that long ago."""
     client, key = telemetry.client(), f"farm:printer:{printer.pk}"
-    client.hset(key, "at", str(float(client.hget(key, "at")) - seconds))
+    client.hset(key, "at", str(float(client.hget(key, "at") or 0) - seconds))
 
 
 def model(owner: User, name: str = "bracket.stl", size: tuple[float, float, float] = (40, 30, 20)) -> Model3D:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
 
-from tests.peers import SimulatorPeer, wait_for
+from tests.peers import ROOT, SimulatorPeer, wait_for
 from tests.printers.simulators.conftest import (
     DEADLINE_S,
+    KINDS,
     Ask,
     Ear,
     await_print,
@@ -41,10 +46,23 @@ def is_alive(simulator: SimulatorPeer) -> bool:
     return True
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_says_where_it_is_and_ends_when_it_is_told_to(kind: str) -> None:
+    command = [sys.executable, "-m", f"printers.simulators.{kind}"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert Ask(ready["url"], ready["api_key"])("GET", "/simulator/").ok
+        process.terminate()
+        rest, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
 def test_the_door_needs_the_key_and_knows_its_faults(simulator: SimulatorPeer) -> None:
     ask = Ask(simulator.url, simulator.api_key)
     assert ask("GET", "/simulator/", key="wrong").status_code in (401, 403)
-    for body in ({"fault": "no such thing"}, {"fault": "speed"}, [], {"fault": "local_start", "file": "nowhere.gcode"}):
+    bad: list[Any] = [{"fault": "no such thing"}, {"fault": "speed"}, [], {"fault": "local_start", "file": "no.gcode"}]
+    for body in bad:
         assert ask("POST", "/simulator/", json=body).status_code == 400
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ class Pair:
 
     def until(self, what: str, ready: Callable[[Ask], bool]) -> None:
         for ask in (self.real, self.simulated):
-            wait_for(f"{what} at {ask.url}", lambda ask=ask: ready(ask), DEADLINE_S)
+            wait_for(f"{what} at {ask.url}", partial(ready, ask), DEADLINE_S)
 
 
 def _told(answer: Any) -> Any:
@@ -310,7 +311,8 @@ def test_moonraker_answers_alike_while_idle(moonrakers: Pair) -> None:
         both("GET", f"/server/history/{path}")
     for query in ("print_stats", "print_stats=state,nosuch", "nosuch", "", "extruder&heater_bed", "virtual_sdcard&fan"):
         both("GET", f"/printer/objects/query?{query}")
-    for body in ({"objects": {"print_stats": None}}, {"objects": []}, {"objects": {"fan": "speed"}}, {"fan": None}, {}):
+    asked: list[Any] = [{"print_stats": None}, [], {"fan": "speed"}]
+    for body in [{"objects": objects} for objects in asked] + [{"fan": None}, {}]:
         both("POST", "/printer/objects/query", json=body)
     both("POST", "/printer/objects/subscribe", json={"objects": {"print_stats": None}})
     for script in ("M105", "FOOBAR", "G28", "G1 X10 F6000", "G1 X9999", "M104 S999", "M140 S500", "TURN_OFF_HEATERS"):
@@ -319,8 +321,9 @@ def test_moonraker_answers_alike_while_idle(moonrakers: Pair) -> None:
     both("GET", "/printer/gcode/script?script=M105")
     for command in ("pause", "resume", "cancel"):
         both("POST", f"/printer/print/{command}")
-    for body in ({}, {"filename": "nosuch.gcode"}, {"filename": 'a "b".gcode'}):
-        both("POST", "/printer/print/start", json=body)
+    both("POST", "/printer/print/start", json={})
+    for name in ("nosuch.gcode", 'a "b".gcode'):
+        both("POST", "/printer/print/start", json={"filename": name})
     both("GET", "/printer/print/start?filename=nosuch.gcode")
     assert moonrakers.faults == []
 
