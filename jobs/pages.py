@@ -228,8 +228,9 @@ def _message(row: Job, live: list[Print]) -> str:
 
 
 def _shown(attempt: Print, states: dict[UUID, dict[str, Any]]) -> dict[str, Any]:
-    state = states.get(attempt.printer_id) if attempt.printer_id and attempt.status in PRINT_LIVE else None
-    return {"print": attempt, "look": print_look(attempt.status), "state": state}
+    live = attempt.status in PRINT_LIVE
+    state = states.get(attempt.printer_id) if attempt.printer_id and live else None
+    return {"print": attempt, "look": print_look(attempt.status), "live": live, "state": state}
 
 
 def _tells(event: JobEvent) -> bool:

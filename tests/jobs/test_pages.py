@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from farm.models import User
+from jobs.models import Job
+from jobs.services import advance
+from jobs.states import JobStatus, PrintStatus
+from printers import services as printers
+from printers.models import Role
+from slicing.models import Model3D
+from tests.cast import Cast, as_, attempt, gcode, grant, htmx, job, model, person, printer
+from tests.shapes import box
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cast() -> Cast:
+    return Cast()
+
+
+def page(user: User, path: str) -> str:
+    answer = as_(user).get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def words(html: str) -> str:
+    """What a reader sees, roughly."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split()).replace(" ,", ",")
+
+
+def stl(x: float, y: float, z: float, name: str = "part.stl") -> SimpleUploadedFile:
+    corners = ("".join(f"vertex {a} {b} {c}\n" for a, b, c in facet) for facet in box(x, y, z))
+    facets = "".join(f"facet normal 0 0 0\nouter loop\n{three}endloop\nendfacet\n" for three in corners)
+    return SimpleUploadedFile(name, f"solid part\n{facets}endsolid part\n".encode())
+
+
+def test_it_asks_strangers_to_log_in(client: Any) -> None:
+    for path in ("/submit/", f"/submit/{uuid4()}/", f"/jobs/{uuid4()}/", "/queue/", "/prints/"):
+        answer = client.get(path)
+        assert (answer.status_code, answer["Location"]) == (302, f"/login/?next={path}")
+
+
+# -- giving a model
+def test_a_model_that_can_be_read_leads_to_its_options(cast: Cast) -> None:
+    answer = as_(cast.sam).post(f"/submit/?printer={cast.anvil.pk}", {"file": stl(30, 20, 10)})
+    given = Model3D.objects.get()
+    assert (given.owner, given.name, given.size_mm) == (cast.sam, "part.stl", [30, 20, 10])
+    assert (answer.status_code, answer["Location"]) == (302, f"/submit/{given.pk}/?printer={cast.anvil.pk}")
+
+
+def test_a_dropped_model_leads_there_too(cast: Cast) -> None:
+    answer = as_(cast.sam).post("/submit/", {"file": stl(30, 20, 10)}, headers=htmx())
+    assert answer["HX-Redirect"] == f"/submit/{Model3D.objects.get().pk}/"
+
+
+def test_a_file_that_is_no_model_is_refused_with_a_notice(cast: Cast) -> None:
+    for upload in (SimpleUploadedFile("holiday.jpg", b"\xff\xd8"), SimpleUploadedFile("broken.stl", b"solid nothing")):
+        answer = as_(cast.sam).post("/submit/", {"file": upload}, headers=htmx())
+        assert (answer.status_code, answer["HX-Retarget"]) == (422, "#notices")
+    assert as_(cast.sam).post("/submit/").status_code == 422
+    assert not Model3D.objects.exists()
+
+
+def test_the_first_step_offers_own_models_only(cast: Cast) -> None:
+    model(cast.sam, "mine.stl")
+    model(cast.tina, "theirs.stl")
+    shown = page(cast.sam, "/submit/")
+    assert "mine.stl" in shown
+    assert "theirs.stl" not in shown
+
+
+def test_the_first_step_says_so_when_there_is_no_printer(cast: Cast) -> None:
+    assert "no printer yet that you may print on" in page(cast.mallory, "/submit/")
+    assert "no printer yet that you may print on" not in page(cast.sam, "/submit/")
+
+
+# -- options
+def test_anothers_model_is_nothing_to_other_people(cast: Cast) -> None:
+    made = model(cast.sam)
+    for user in (cast.tina, cast.olivia, cast.mallory):
+        assert as_(user).get(f"/submit/{made.pk}/").status_code == 404
+        assert as_(user).post(f"/submit/{made.pk}/", {"quality": "0.2"}).status_code == 404
+    assert "bracket.stl" in page(cast.ada, f"/submit/{made.pk}/")
+
+
+def test_printers_that_it_does_not_fit_are_shown_with_the_reason(cast: Cast) -> None:
+    grant(cast.sam, cast.cellar, Role.VIEW)
+    tall = model(cast.sam, size=(40, 30, 300))
+    shown = page(cast.sam, f"/submit/{tall.pk}/")
+    assert "Too small: it prints up to 220 × 220 × 250 mm" in shown
+    assert "You may look at it, not print on it" in shown
+    assert shown.count('name="printer"') == shown.count("disabled>") - 1 == 3  # both printers, any, and the button
+
+
+def test_the_printer_that_was_asked_for_is_chosen_already(cast: Cast) -> None:
+    shown = page(cast.sam, f"/submit/{model(cast.sam).pk}/?printer={cast.anvil.pk}")
+    assert re.search(f'value="{cast.anvil.pk}" checked', shown)
+
+
+def test_a_model_with_holes_comes_with_a_warning(cast: Cast) -> None:
+    made = model(cast.sam)
+    assert "has holes" not in page(cast.sam, f"/submit/{made.pk}/")
+    Model3D.objects.update(watertight=False)
+    assert "has holes" in page(cast.sam, f"/submit/{made.pk}/")
+
+
+def test_every_setting_of_a_slice_is_offered_with_its_unit_and_meaning(cast: Cast) -> None:
+    shown = page(cast.sam, f"/submit/{model(cast.sam).pk}/")
+    for word in ('name="print_speed"', "mm/s", "Filament pulled back before a travel", 'name="walls"', "°C"):
+        assert word in shown
+    for fixed in ("nozzle_diameter", "filament_diameter"):
+        assert f'name="{fixed}"' not in shown
+
+
+def submit(user: User, made: Model3D, **form: Any) -> Any:
+    return as_(user).post(f"/submit/{made.pk}/", {"quality": "0.2", "copies": "1", **form})
+
+
+def test_it_submits_what_was_chosen_and_shows_the_job(cast: Cast) -> None:
+    form = {
+        "printer": str(cast.anvil.pk),
+        "quality": "0.28",
+        "infill": "40",
+        "copies": "3",
+        "hold": "yes",
+        "walls": "4",
+    }
+    answer = submit(cast.sam, model(cast.sam), **form)
+    made = Job.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, f"/jobs/{made.pk}/")
+    assert (made.owner, made.printer, made.copies, made.hold) == (cast.sam, cast.anvil, 3, True)
+    assert made.settings == {"layer_height": 0.28, "infill_density": 40.0, "walls": 4}
+
+
+def test_an_expert_layer_height_wins_over_the_quality(cast: Cast) -> None:
+    submit(cast.sam, model(cast.sam), layer_height="0.16")
+    assert Job.objects.get().settings["layer_height"] == 0.16
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"copies": "0"}, {"copies": "many"}, {"copies": "-1"}, {"copies": "1000000000000"}, {"quality": "nan"},
+     {"quality": "good"}, {"walls": "2.5"}, {"print_speed": "inf"}, {"nozzle_temperature": "400"}],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(cast: Cast, form: dict[str, str]) -> None:
+    assert submit(cast.sam, model(cast.sam), **form).status_code == 422
+    assert not Job.objects.exists()
+
+
+def test_nobody_submits_to_a_printer_without_the_right(cast: Cast) -> None:
+    guest = person("guest")
+    grant(guest, cast.anvil, Role.VIEW)
+    assert submit(guest, model(guest), printer=str(cast.anvil.pk)).status_code == 403
+    assert submit(guest, model(guest)).status_code == 403
+    assert submit(cast.sam, model(cast.sam), printer=str(cast.cellar.pk)).status_code == 404
+    assert submit(cast.sam, model(cast.sam), printer="x").status_code == 404
+    assert not Job.objects.exists()
+
+
+# -- one job
+def test_a_job_is_shown_to_its_owner_to_operators_of_its_printer_and_to_staff(cast: Cast) -> None:
+    row = job(cast.sam, printer=cast.anvil, message="Waiting: Anvil is busy.", gcode=gcode(cast.anvil))
+    for user in (cast.sam, cast.olivia, cast.ada):
+        assert "Waiting: Anvil is busy." in page(user, f"/jobs/{row.pk}/")
+    for user in (cast.tina, cast.mallory):
+        answer = as_(user).get(f"/jobs/{row.pk}/")
+        assert answer.status_code == 404
+        assert "bracket.stl" not in answer.content.decode()
+
+
+def test_only_the_owner_and_staff_are_offered_deeds(cast: Cast) -> None:
+    row = job(cast.sam, printer=cast.anvil, gcode=gcode(cast.anvil), hold=True)
+    for user in (cast.sam, cast.ada):
+        shown = page(user, f"/jobs/{row.pk}/")
+        assert f"/jobs/{row.pk}/cancel/" in shown
+        assert f"/jobs/{row.pk}/start/" in shown
+        assert f"/api/jobs/{row.pk}/gcode/" in shown
+    for deed in ("cancel", "start", "gcode"):
+        assert f"{row.pk}/{deed}/" not in page(cast.olivia, f"/jobs/{row.pk}/")
+
+
+def test_a_job_shows_estimates_settings_and_everything_that_happened(cast: Cast) -> None:
+    row = job(cast.sam, gcode=gcode(cast.anvil), settings={"layer_height": 0.28})
+    attempt(row, cast.anvil, PrintStatus.FAILED, message="The nozzle is blocked.", duration_s=754.0)
+    shown = words(page(cast.sam, f"/jobs/{row.pk}/"))
+    for text in ("1 h 05 min", "1.50 m, 4.5 g", "Layer height 0.28 mm", "Submitted", "nozzle is blocked.", "13 min"):
+        assert text in shown
+
+
+def test_a_live_job_shows_its_printers_progress(cast: Cast) -> None:
+    row = job(cast.sam)
+    attempt(row, cast.anvil)
+    shown = words(page(cast.sam, f"/jobs/{row.pk}/"))
+    for text in ("Printing", "42 %", "45 min", "Watch it on Anvil"):
+        assert text in shown
+
+
+def test_only_the_owner_and_staff_cancel(cast: Cast) -> None:
+    row = job(cast.sam, printer=cast.anvil)
+    for user in (cast.tina, cast.mallory, cast.olivia):
+        assert as_(user).post(f"/jobs/{row.pk}/cancel/").status_code == 404
+    row.refresh_from_db()
+    assert row.status == JobStatus.READY
+    shown = as_(cast.sam).post(f"/jobs/{row.pk}/cancel/", follow=True).content.decode()
+    assert "Cancelled by Sam." in shown
+
+
+def test_what_ended_cannot_be_cancelled(cast: Cast) -> None:
+    row = job(cast.sam, JobStatus.COMPLETED)
+    assert as_(cast.sam).post(f"/jobs/{row.pk}/cancel/").status_code == 409
+
+
+def test_a_held_job_is_started_by_its_owner(cast: Cast) -> None:
+    row = job(cast.sam, hold=True)
+    assert as_(cast.tina).post(f"/jobs/{row.pk}/start/").status_code == 404
+    assert "On hold" in page(cast.sam, f"/jobs/{row.pk}/")
+    assert "On hold" not in as_(cast.sam).post(f"/jobs/{row.pk}/start/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize("deed", ["approve", "reject"])
+def test_only_staff_approve_and_reject(cast: Cast, deed: str) -> None:
+    row = job(cast.sam, JobStatus.AWAITING_APPROVAL)
+    assert as_(cast.sam).post(f"/jobs/{row.pk}/{deed}/", {"why": "I like it"}).status_code == 403
+    assert as_(cast.olivia).post(f"/jobs/{row.pk}/{deed}/").status_code == 404
+    assert f"/jobs/{row.pk}/{deed}/" not in page(cast.sam, f"/jobs/{row.pk}/")
+    assert f"/jobs/{row.pk}/{deed}/" in page(cast.ada, f"/jobs/{row.pk}/")
+    answer = as_(cast.ada).post(f"/jobs/{row.pk}/{deed}/", {"why": "Too much filament"})
+    row.refresh_from_db()
+    assert (answer.status_code, row.status) == (302, "ready" if deed == "approve" else "failed")
+    assert deed == "approve" or row.message == "Not approved: Too much filament"
+
+
+def test_only_staff_decide_how_a_print_ended_that_nobody_followed(cast: Cast) -> None:
+    row = job(cast.sam)
+    lost = attempt(row, cast.anvil, PrintStatus.UNKNOWN)
+    path = f"/prints/{lost.pk}/decide/"
+    for user in (cast.sam, cast.olivia):
+        assert as_(user).post(path, {"outcome": "completed"}).status_code == 403
+    assert path in page(cast.ada, f"/jobs/{row.pk}/")
+    assert as_(cast.ada).post(path, {"outcome": "eaten"}).status_code == 422
+    assert as_(cast.ada).post(path, {"outcome": "completed"}).status_code == 302
+    lost.refresh_from_db()
+    assert (lost.status, lost.message) == ("completed", "Decided by Ada.")
+
+
+@pytest.mark.parametrize("deed", ["cancel", "start", "approve", "reject"])
+def test_nothing_changes_by_following_a_link(cast: Cast, deed: str) -> None:
+    assert as_(cast.ada).get(f"/jobs/{job(cast.sam).pk}/{deed}/").status_code == 405
+
+
+# -- the queue
+def test_the_queue_gives_names_only_to_owners_operators_and_staff(cast: Cast) -> None:
+    job(cast.sam, name="sams-part.stl", printer=cast.anvil, message="Waiting: Anvil is offline.")
+    for user in (cast.sam, cast.olivia, cast.ada):
+        shown = page(user, "/queue/")
+        assert "sams-part.stl" in shown
+        assert "Waiting: Anvil is offline." in shown
+    shown = page(cast.tina, "/queue/")
+    assert "Another person's job" in shown
+    for word in ("sams-part", "Sam", "is offline"):
+        assert word not in shown
+    assert "Another person's job" not in page(cast.mallory, "/queue/")
+
+
+def test_the_queue_gives_names_of_live_prints_likewise(cast: Cast) -> None:
+    attempt(job(cast.sam, name="sams-part.stl"), cast.anvil)
+    assert "sams-part.stl" in page(cast.olivia, "/queue/")
+    shown = words(page(cast.tina, "/queue/"))
+    assert "Another person's job Anvil 42 %" in shown
+    assert "sams-part" not in shown
+    assert "Anvil" not in page(cast.mallory, "/queue/")
+
+
+def test_the_queue_hides_jobs_for_printers_that_one_may_not_see(cast: Cast) -> None:
+    job(cast.ada, printer=cast.cellar)
+    assert "Nothing waits" in page(cast.sam, "/queue/")
+    stranger = person("stranger")
+    grant(stranger, cast.cellar, Role.SUBMIT)
+    job(stranger)  # for any printer: only Cellar can be meant
+    assert "Nothing waits" in page(cast.sam, "/queue/")
+    job(cast.tina)
+    assert "Another person's job" in page(cast.sam, "/queue/")
+
+
+def test_the_queue_is_in_order_of_submission_with_what_is_missing(cast: Cast) -> None:
+    first = job(cast.sam, name="first.stl", copies=3)
+    attempt(first, cast.anvil)
+    job(cast.sam, JobStatus.PREPARING, name="second.stl")
+    job(cast.sam, name="third.stl", hold=True)
+    shown = words(page(cast.sam, "/queue/").split("<h2>Waiting</h2>")[1])
+    assert re.search(r"1 first.stl .*2 copies.* Waiting 2 second.stl .* Slicing 3 third.stl .* On hold", shown)
+
+
+def test_what_awaits_approval_is_listed_for_staff_and_its_owner(cast: Cast) -> None:
+    row = job(cast.sam, JobStatus.AWAITING_APPROVAL)
+    assert f"/jobs/{row.pk}/approve/" in page(cast.ada, "/queue/")
+    assert "Awaits approval" in page(cast.sam, "/queue/")
+    assert "approve/" not in page(cast.sam, "/queue/")
+    assert "Awaits approval" not in page(cast.tina, "/queue/")
+
+
+# -- the part of a printer's page
+def test_a_printers_page_tells_its_queue_and_to_operators_its_history(cast: Cast) -> None:
+    job(cast.sam, name="next.stl", printer=cast.anvil)
+    job(cast.tina, name="anywhere.stl")
+    attempt(job(cast.tina, JobStatus.COMPLETED, name="past.stl"), cast.anvil, PrintStatus.COMPLETED)
+    path = f"/printers/{cast.anvil.pk}/jobs/"
+    shown = page(cast.olivia, path)
+    assert "next.stl" in shown
+    assert "past.stl" in shown
+    assert "1 more waits for any printer" in words(shown)
+    shown = page(cast.tina, path)
+    assert "next.stl" not in shown
+    assert "past.stl" not in shown
+    assert as_(cast.mallory).get(path).status_code == 404
+
+
+# -- the history
+def test_the_history_is_ones_own_and_for_staff_everybodys_on_demand(cast: Cast) -> None:
+    for user in (cast.sam, cast.tina, cast.ada):
+        row = job(user, JobStatus.COMPLETED, name=f"of-{user.username}.stl")
+        attempt(row, cast.cellar, PrintStatus.COMPLETED, duration_s=3725.0, filament_mm=1580.0)
+    shown = page(cast.sam, "/prints/?who=all")
+    assert "of-sam.stl" in shown
+    assert "of-tina.stl" not in shown
+    for text in ("Cellar", "1 h 02 min", "1.58 m", "Completed"):
+        assert text in shown
+    assert "of-sam.stl" not in page(cast.ada, "/prints/")
+    assert "of-sam.stl" in page(cast.ada, "/prints/?who=all")
+
+
+def test_a_job_that_was_never_printed_is_in_its_owners_history_with_the_reason(cast: Cast) -> None:
+    advance(job(cast.sam, JobStatus.PREPARING, name="torn.stl"), JobStatus.FAILED, message="It has no volume.")
+    shown = page(cast.sam, "/prints/")
+    assert "torn.stl" in shown
+    assert "It has no volume." in shown
+    assert "torn.stl" not in page(cast.tina, "/prints/")
+
+
+def test_a_long_history_has_pages(cast: Cast) -> None:
+    row = job(cast.sam, JobStatus.COMPLETED)
+    for n in range(31):
+        row.prints.create(printer_name=f"Printer {n}", status=PrintStatus.COMPLETED)
+    assert "Older" in page(cast.sam, "/prints/")
+    assert "Printer 0<" in page(cast.sam, "/prints/?page=2")
+    assert "Newer" in page(cast.sam, "/prints/?page=999")
+
+
+def test_the_history_survives_the_printer(cast: Cast) -> None:
+    gone = printer("Gone", by=cast.ada)
+    attempt(job(cast.sam, JobStatus.COMPLETED), gone, PrintStatus.COMPLETED)
+    printers.remove_printer(gone)
+    assert "Gone" in page(cast.sam, "/prints/")
