@@ -13,7 +13,7 @@ ENGINES: dict[str, str] = {
 
 #: part of every cache key: raise it when the same model and settings give other G-code. Kept here, so that asking for
 #: it imports no engine.
-VERSIONS: dict[str, str] = {"planar": "1"}
+VERSIONS: dict[str, str] = {"planar": "3"}
 
 
 def engine(name: str) -> Engine:

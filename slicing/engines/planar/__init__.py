@@ -10,7 +10,7 @@ import numpy as np
 
 from slicing.engines import VERSIONS, replay
 from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, SlicingError
-from slicing.engines.planar import overhang, templates
+from slicing.engines.planar import overhang, templates, vase
 from slicing.engines.planar.cut import Layers, layers_for
 from slicing.engines.planar.infill import fill
 from slicing.engines.planar.moves import Program, filament_area, program
@@ -19,6 +19,7 @@ from slicing.engines.planar.paths import SKIRT, Toolpaths
 from slicing.engines.planar.polygons import Floats
 from slicing.engines.planar.regions import Flow, Regions, regions
 from slicing.engines.planar.sections import sections
+from slicing.engines.planar.supports import supports
 from slicing.engines.planar.text import encode
 from slicing.engines.planar.toolpaths import thinnest_wall, toolpaths
 from slicing.mesh import Mesh
@@ -38,6 +39,7 @@ class PlanarEngine:
     ) -> SliceResult:
         """See Engine.slice."""
         report = progress or (lambda share: None)
+        settings = vase.effective(settings)
         check_settings(machine, settings)
         check_size(mesh, machine)
         report(0.0)
@@ -46,27 +48,36 @@ class PlanarEngine:
         found = areas(mesh, layers, flow, settings, _share(report, 0.0, 0.6))
         layers = check_layers(found, layers)
         flow = Flow.of(settings, layers)
-        paths = lines_of(found, flow, settings, _share(report, 0.6, 0.85))
-        paths = ordered(_on_bed(paths, mesh, machine), settings)
+        paths, notes = lines_of(found, layers, flow, settings, _share(report, 0.6, 0.85))
+        paths = ordered(_on_bed(vase.only_wall(paths, layers, settings), mesh, machine), settings)
         check_first_layer(paths)
         place = check_fits(paths, layers, flow, machine)
         job = Job(paths, _moved(found, mesh, machine), layers, machine, settings, place)
         result = write(job, out, _share(report, 0.85, 1.0))
-        result.facts["warnings"] = unprinted(found, paths, layers, settings)
+        result.facts["warnings"] = notes
         report(1.0)
         return result
 
 
-def lines_of(found: Regions, flow: Flow, settings: SliceSettings, report: Progress) -> Toolpaths:
-    """All lines of the print, in no order yet."""
+def lines_of(
+    found: Regions, layers: Layers, flow: Flow, settings: SliceSettings, report: Progress
+) -> tuple[Toolpaths, list[str]]:
+    """All lines of the print, in no order yet, and sentences about what may go wrong with them."""
     hanging = overhang.hanging_layers(found)
     report(0.1)
     spans = overhang.bridges(found, hanging, flow, settings)
     report(0.3)
-    solid, sparse = fill(found, spans.rings, flow, settings, _share(report, 0.3, 0.8))
-    paths = toolpaths(found, solid, sparse, spans, hanging, flow, settings)
+    held = supports(found, layers, flow, settings, _share(report, 0.3, 0.4))
+    solid, sparse = fill(found, spans.rings, flow, settings, _share(report, 0.4, 0.8))
+    paths = toolpaths(found, solid, sparse, spans, hanging, held, flow, settings)
     report(1.0)
-    return paths
+    notes = unprinted(found, paths, layers, settings)
+    if settings.supports == "none":
+        notes += [
+            f"A piece begins in the air at a height of {layers.tops[layer - 1]:.1f} mm; it needs supports."
+            for layer in overhang.floating(found, hanging)[:1]
+        ]
+    return paths, notes
 
 
 def _share(report: Progress, low: float, high: float) -> Callable[[float], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ BOND = 0.6  # mm that sparse lines reach into solid areas
 SHORTEST_SOLID = 1.0  # mm; smaller patches of solid are not worth a visit
 SHORTEST_SPARSE = 1.0
 SHORTEST = 0.1  # mm, of any line
+LENIENT = 0.2  # mm that the way from one sparse line to the next may lie outside of the fill area
 
 # Of the own area, of neighbours, of what is cut out: the sum counts the neighbours in its low 16 bits.
 _WEIGHTS = (1 << 16, 1, -(1 << 20))
@@ -76,14 +77,15 @@ def fill(
     for number, (kind, family, layers) in enumerate(jobs):
         origin = _origin(regions, family)
         for part in _parts(regions, family, layers, cover):
-            found, kinds = _classified(regions, cut, family, part, cover)
+            lines = family if kind == SOLID else family.halved()
+            found, kinds = _classified(regions, cut, lines, part, cover)
             if kind == SOLID:
                 done[0].append(_solid(found, kinds, settings).zigzag(family, origin, 4 * family.spacing))
                 pattern = patterns.PATTERNS.get(settings.infill_pattern)
                 if pattern and settings.infill_density > 0:
                     done[1].append(pattern(_sparse(found, kinds), family, origin, regions, flow, settings))
             else:
-                done[1].append(_sparse(found, kinds).zigzag(family, origin, 1.5 * family.spacing))
+                done[1].append(_sparse_lines(found, kinds, family, origin))
             step((number + 0.5) / len(jobs))
         step((number + 1) / len(jobs))
     return FillPaths.joined(done[0]), FillPaths.joined(done[1])
@@ -213,6 +215,15 @@ def _merged(pieces: Intervals, run_low: Ints, run_high: Ints, reach: int) -> tup
         pieces.layer[begin], pieces.line[begin], low[begin], np.maximum.reduceat(high, begin), pieces.island[begin]
     )
     return grown, run_low[begin], run_high[begin]
+
+
+def _sparse_lines(found: Intervals, kinds: Ints, family: Family, origin: float) -> FillPaths:
+    """Every second line of ``found`` is printed; the others tell whether there is room to go from one to the next."""
+    pieces = _sparse(found, kinds)
+    printed = pieces.take(pieces.line % 2 == 0)
+    printed = replace(printed, line=printed.line // 2)
+    between = found.take(found.line % 2 == 1).widened(round(LENIENT * GRID))
+    return printed.zigzag(family, origin, 1.5 * family.spacing, between)
 
 
 def _sparse(found: Intervals, kinds: Ints) -> Intervals:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from slicing.engines.base import Machine
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.motion import Moves, durations
-from slicing.engines.planar import travel
+from slicing.engines.planar import travel, vase
 from slicing.engines.planar.cut import Layers
 from slicing.engines.planar.paths import (
     BRIDGE,
@@ -116,8 +116,9 @@ class _Writer:
         before_path = np.concatenate([[0], named_so_far])[offsets(drawn)[:-1]]
         self.comments_before = named_so_far - before_path[self.owner]
         comments = np.bincount(self.owner[self.named], minlength=len(paths))
-        hop = way.retract & (settings.z_hop > 0)
-        lift = way.new_layer | hop
+        self.spiral = paths.layer >= vase.begins(settings)
+        hop = way.retract & (settings.z_hop > 0) & ~self.spiral
+        lift = (way.new_layer & ~self.spiral) | hop
         blocks = [way.retract, lift, way.lengths, hop, way.retract, drawn + comments]
         self.hop, self.lift = hop, lift
         counts = np.stack([np.asarray(b, dtype=np.int64) for b in blocks])
@@ -204,13 +205,28 @@ class _Writer:
         # differences of the rounded sum, so that rounding never adds up
         self.e[row] = np.diff(np.rint(filament * E_SCALE).astype(np.int64), prepend=0)
         self.x[row], self.y[row] = xy[index + 1].T
+        self._spiral(row, length)
         speed = self._speeds()
         first = np.ones(len(row), bool)
         first[1:] = (np.diff(speed) != 0) | (np.diff(row) > 1)
-        self.words[row] = X | Y | E | np.where(first, F, 0)
+        self.words[row] |= X | Y | E | np.where(first, F, 0)
         self.speed[row] = speed
         self.extruding[row] = True
         self.over_air[row] = (paths.kind[self.owner] == BRIDGE) | (paths.grade[index] == FREE)
+
+    def _spiral(self, row: Ints, length: Floats) -> None:
+        """In a vase the nozzle rises all along the wall: by one layer in one turn."""
+        rising = self.spiral[self.owner]
+        if not rising.any():
+            return
+        layer = self.paths.layer[self.owner[rising]]
+        gone = np.cumsum(length[rising])
+        turns = np.bincount(layer, length[rising], len(self.tops))
+        before = np.cumsum(turns) - turns
+        share = np.minimum((gone - before[layer]) / turns[layer], 1.0)
+        height = np.rint(self.layers.heights * 1000)[layer]
+        z = self.tops[layer] - np.rint(height * (1 - share)).astype(np.int64)
+        self.z[row[rising]], self.words[row[rising]] = z, Z
 
     def _speeds(self) -> Floats:
         """(moves,) mm/s."""

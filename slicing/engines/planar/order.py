@@ -8,7 +8,7 @@ from bisect import bisect_left
 import numpy as np
 
 from slicing.engines.base import SliceSettings as Settings
-from slicing.engines.planar.paths import OUTER_WALL, SKIRT, SUPPORT, THIN_WALL, WALL, Toolpaths
+from slicing.engines.planar.paths import INTERFACE, OUTER_WALL, SKIRT, SUPPORT, THIN_WALL, WALL, Toolpaths
 from slicing.engines.planar.polygons import Floats, Ints, Rings
 
 FEW = 24  # paths among which plain Python finds the nearest faster than numpy
@@ -109,7 +109,7 @@ class _Chooser:
         self.paths, self.first, self.last = paths, first, last
         self.x0, self.y0 = first[:, 0].tolist(), first[:, 1].tolist()
         self.x1, self.y1 = last[:, 0].tolist(), last[:, 1].tolist()
-        self.before_all = np.isin(paths.kind, (SKIRT, SUPPORT)).tolist()
+        self.before_all = np.isin(paths.kind, (SKIRT, SUPPORT, INTERFACE)).tolist()
         self.free_seam = (paths.closed & anywhere & (paths.kind != SKIRT)).tolist()
         self.x, self.y = 0.0, 0.0
         self.order: list[int] = []

@@ -16,6 +16,7 @@ from slicing.engines.planar.regions import Flow, Regions, by_layer
 from slicing.engines.planar.scanlines import GRID, OTHER, OWN, Family, Sweep, crossings
 
 PROBE = Family(math.radians(22.5), 0.5)  # scan lines on which overhang is looked for
+HANGS = 0.2  # mm; half of the narrowest lines
 THINNEST = 0.5  # mm; narrower strips over air are no bridges but slopes
 SMALLEST = 2.0  # mm2
 HOLD = 1.5  # mm that a bridge reaches onto what holds it
@@ -43,18 +44,18 @@ class Bridges:
         return math.pi / 4 * self.thread**2
 
 
-def hanging_layers(found: Regions) -> Ints:
-    """Layers of which more than half a line hangs over air somewhere, judged by scan lines."""
+def hanging_layers(found: Regions, least: float = HANGS) -> Ints:
+    """Layers of which more than ``least`` mm hang over air somewhere, judged by scan lines."""
     outlines = found.outlines
     count = len(found.like)
     fresh = np.flatnonzero((found.like == np.arange(count)) & (np.arange(count) > 0))
     edges = np.bincount(outlines.layer, outlines.lengths, count)  # a rough measure of the number of events
     portion = (np.cumsum(edges[fresh]) * 8 // EVENTS).astype(np.int64)
-    hanging = [_hanging(outlines, fresh[portion == number], count) for number in np.unique(portion).tolist()]
+    hanging = [_hanging(outlines, fresh[portion == n], count, least) for n in np.unique(portion).tolist()]
     return np.concatenate(hanging) if hanging else np.empty(0, np.int64)
 
 
-def _hanging(outlines: Rings, layers: Ints, count: int) -> Ints:
+def _hanging(outlines: Rings, layers: Ints, count: int, least: float) -> Ints:
     slot, above = np.full(count + 1, -1), np.full(count + 1, -1)
     slot[layers] = np.arange(len(layers))
     above[layers - 1] = np.arange(len(layers))
@@ -70,7 +71,19 @@ def _hanging(outlines: Rings, layers: Ints, count: int) -> Ints:
         ]
     )
     free, _ = sweep.intervals(keys, (1, -2), lambda weight, _: (weight > 0).astype(np.int64), layers)
-    return np.unique(free.layer[free.high - free.low > 0.2 * GRID])
+    return np.unique(free.layer[free.high - free.low > least * GRID])
+
+
+def floating(found: Regions, hanging: Ints) -> list[int]:
+    """Layers in which an island begins with nothing below it."""
+    outlines = by_layer(found.outlines, len(found.like))
+    begins = []
+    for layer in hanging.tolist():
+        below = shapely.union_all([shapely.Polygon(i[0], i[1:]) for i in union(outlines[layer - 1])])
+        here = [shapely.Polygon(i[0], i[1:]) for i in union(outlines[layer])]
+        if not shapely.intersects(np.array(here), below).all():
+            begins.append(layer)
+    return begins
 
 
 def bridges(found: Regions, hanging: Ints, flow: Flow, settings: Settings) -> Bridges:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
@@ -16,6 +17,7 @@ from slicing.engines.planar.scanlines import GRID, Family, FillPaths, Intervals
 
 STEP = 0.5  # mm between points of a curve
 SHORTEST = 1.0  # mm
+COARSE = 0.03  # mm that a curve may be off
 POINTS = 2_000_000  # that are drawn at once; bounds the memory
 WAVINESS = 1.19  # how much longer gyroid waves are than straight lines, on average over all heights
 
@@ -112,18 +114,24 @@ def _kept(points: Floats, run: Ints, layer: Ints, room: Intervals, family: Famil
     new = np.ones(len(points), bool)
     new[1:] = (run[1:] != run[:-1]) | ~inside[:-1]
     index = np.flatnonzero(inside)
+    if not len(index):
+        return FillPaths.joined([])
     begin = np.flatnonzero(new[index])
     lengths = np.diff(np.append(begin, len(index)))
-    way = np.hypot(*np.diff(points[index], axis=0, append=points[index[-1:]]).T) if len(index) else np.empty(0)
-    if len(index):
-        way[np.append(begin[1:], len(index)) - 1] = 0
-        total = np.add.reduceat(way, begin)
-    else:
-        total = np.empty(0)
-    long = total >= SHORTEST
+    way = np.hypot(*np.diff(points[index], axis=0, append=points[index[-1:]]).T)
+    way[np.append(begin[1:], len(index)) - 1] = 0
+    long = np.add.reduceat(way, begin) >= SHORTEST
     chosen: NDArray[np.bool_] = np.repeat(long, lengths)
     first = index[begin[long]]
-    return FillPaths(points[index[chosen]], offsets(lengths[long]), layer[first], room.island[held[first]])
+    return _simplified(points[index[chosen]], lengths[long], layer[first], room.island[held[first]])
+
+
+def _simplified(points: Floats, lengths: Ints, layer: Ints, island: Ints) -> FillPaths:
+    if not len(lengths):
+        return FillPaths.joined([])
+    lines = shapely.linestrings(points, indices=np.repeat(np.arange(len(lengths)), lengths))
+    thin, owner = shapely.get_coordinates(shapely.simplify(lines, COARSE), return_index=True)
+    return FillPaths(thin, offsets(np.bincount(owner, minlength=len(lengths))), layer, island)
 
 
 Pattern = Callable[[Intervals, Family, float, Regions, Flow, Settings], FillPaths]

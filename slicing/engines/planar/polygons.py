@@ -127,6 +127,15 @@ def _islands(tree: pyclipr.PolyTreeD) -> list[Paths]:
     return found
 
 
+def area(paths: Paths) -> float:
+    """mm2; holes count negative."""
+    total = 0.0
+    for path in paths:
+        x, y = path[:, 0] - path[0, 0], path[:, 1] - path[0, 1]
+        total += float(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2
+    return total
+
+
 def boolean(kind: pyclipr.ClipType, subject: Paths, clip: Paths) -> Paths:
     """subject minus, or within, clip."""
     clipper = pyclipr.Clipper()

@@ -27,10 +27,15 @@ _CODE_BITS = 3  # one of these * 2 + entering
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Lines at ``angle`` (radians) to the x axis, ``spacing`` mm apart: line j lies at v = (j + 1/2) spacing."""
+    """Lines at ``angle`` (radians) to the x axis, ``spacing`` mm apart: line j lies at v = (j + phase) spacing."""
 
     angle: float
     spacing: float
+    phase: float = 0.5
+
+    def halved(self) -> Family:
+        """With a line between every two: its even lines are these."""
+        return Family(self.angle, self.spacing / 2, 2 * self.phase)
 
     def along(self, points: Floats) -> tuple[Floats, Floats]:
         """(u, v): along and across the lines."""
@@ -40,7 +45,7 @@ class Family:
     def back(self, u: Floats, line: Ints) -> Floats:
         """(n, 2) points at position u of the given lines."""
         c, s = math.cos(self.angle), math.sin(self.angle)
-        v = (line + 0.5) * self.spacing
+        v = (line + self.phase) * self.spacing
         return np.stack([u * c - v * s, u * s + v * c], axis=-1)
 
 
@@ -63,14 +68,14 @@ def crossings(rings: Rings, family: Family, origin: float) -> Crossings:
     u, v = family.along(rings.points)
     # The first line at or above a point. Shared corners give shared numbers, so every ring crosses every line an even
     # number of times, whatever the rounding.
-    first = np.ceil(v / family.spacing - 0.5).astype(np.int64)
+    first = np.ceil(v / family.spacing - family.phase).astype(np.int64)
     following = rings.next_point()
     ahead = first[following] - first
     edge = np.repeat(np.arange(len(first)), np.abs(ahead))
     up = ahead[edge] > 0
     line = np.minimum(first, first[following])[edge] + ramp(np.abs(ahead))
     slope = (u[following][edge] - u[edge]) / (v[following][edge] - v[edge])
-    at = u[edge] + ((line + 0.5) * family.spacing - v[edge]) * slope
+    at = u[edge] + ((line + family.phase) * family.spacing - v[edge]) * slope
     position = np.rint((at - origin) * GRID).astype(np.int64)
     # the material is on the left of a ring: an edge that runs up has it on the side of smaller u
     return Crossings(rings.ring_of_point()[edge], line, position, 1 - up.astype(np.int64))
@@ -128,10 +133,11 @@ class Intervals:
             linked &= near(np.arange(n), target)
         return _ranks(np.where(linked, target, -1))
 
-    def zigzag(self, family: Family, origin: float, reach: float) -> FillPaths:
+    def zigzag(self, family: Family, origin: float, reach: float, room: Intervals | None = None) -> FillPaths:
         """Each piece joined to the one it overlaps on the next line, where that is one only, to and fro.
 
-        ``reach`` in mm: ends further apart than this begin a new path.
+        Ends further apart along the lines than ``reach`` mm begin a new path; so do those between which there is no
+        ``room`` halfway, if that is given: pieces on the lines of ``family.halved()``.
         """
         n = len(self)
         if n == 0:
@@ -142,6 +148,9 @@ class Intervals:
         enter, leave = np.where(backward, lines.high, lines.low), np.where(backward, lines.low, lines.high)
         new = np.ones(n, bool)
         new[1:] = (head[1:] != head[:-1]) | (np.abs(enter[1:] - leave[:-1]) > reach * GRID)
+        if room is not None:
+            halfway = (enter[1:] + leave[:-1]) // 2
+            new[1:] |= room.at(lines.layer[1:], 2 * lines.line[:-1] + 1, halfway) < 0
         begin = np.flatnonzero(new)
         u = np.stack([enter, leave], axis=1).ravel() / GRID + origin
         points = family.back(u, np.repeat(lines.line, 2))
@@ -149,11 +158,15 @@ class Intervals:
 
     def holding(self, family: Family, origin: float, points: Floats, layer: Ints) -> Ints:
         """(n,) which piece each point lies on, on the scan line next to it; -1 for none. ``layer`` of the points."""
-        if not len(self) or not len(points):
-            return np.full(len(points), -1)
         u, v = family.along(points)
         position = np.rint((u - origin) * GRID).astype(np.int64)
-        line = np.rint(v / family.spacing - 0.5).astype(np.int64)
+        line = np.rint(v / family.spacing - family.phase).astype(np.int64)
+        return self.at(layer, line, position)
+
+    def at(self, layer: Ints, line: Ints, position: Ints) -> Ints:
+        """(n,) which piece holds each place; -1 for none."""
+        if not len(self) or not len(line):
+            return np.full(len(line), -1)
         low = min(int(line.min()), int(self.line.min()))
         span = max(int(line.max()), int(self.line.max())) - low + 1
         width = 1 + max(int(np.abs(position).max()), int(self.high.max()))

@@ -15,16 +15,19 @@ from slicing.engines.planar.paths import (
     BRIDGE,
     GAP,
     HELD,
+    INTERFACE,
     OUTER_WALL,
     SKIRT,
     SOLID,
     SPARSE,
+    SUPPORT,
     THIN_WALL,
     WALL,
     Toolpaths,
 )
 from slicing.engines.planar.polygons import Floats, Ints, Paths, Rings, grown, offsets, ramp, union
 from slicing.engines.planar.regions import Flow, Regions
+from slicing.engines.planar.supports import Supports
 from slicing.engines.planar.thin import ThinLines, copied, thin_lines
 
 PIECE = 1.0  # mm of wall that is judged at once when something hangs over air
@@ -36,6 +39,7 @@ def toolpaths(
     sparse: FillPaths,
     spans: overhang.Bridges,
     hanging: Ints,
+    held: Supports,
     flow: Flow,
     settings: Settings,
 ) -> Toolpaths:
@@ -46,7 +50,10 @@ def toolpaths(
     ]
     return Toolpaths.joined(
         [
-            _loops(adhesion(found, flow, settings), SKIRT, flow, "rear"),
+            _loops(adhesion(found, held.sleeves, flow, settings), SKIRT, flow, "rear"),
+            _loops(held.sleeves, SUPPORT, flow, "rear"),
+            _lines(held.body, SUPPORT, flow.areas),
+            _lines(held.roof, INTERFACE, flow.areas),
             *walls,
             _thin(found, thin_lines(found.thin, *_thin_wall_sizes(flow, settings)), THIN_WALL, flow),
             _thin(found, thin_lines(found.gaps, *_gap_sizes(flow, settings)), GAP, flow),
@@ -128,10 +135,9 @@ def _graded(paths: Toolpaths, found: Regions, hanging: Ints, flow: Flow, spans: 
     )
 
 
-def adhesion(found: Regions, flow: Flow, settings: Settings) -> Rings:
+def adhesion(found: Regions, sleeves: Rings, flow: Flow, settings: Settings) -> Rings:
     """What helps the first layer: a brim around each piece, or else a skirt around all of them."""
-    low = found.outlines.layer == 0
-    outlines = found.outlines.take(low).paths()
+    outlines = [ring for rings in (found.outlines, sleeves) for ring in rings.take(rings.layer == 0).paths()]
     spacing = float(flow.spacings[0])
     loops: Paths = []
     if settings.brim_width > 0 and outlines:

@@ -268,3 +268,18 @@ def test_small_areas_are_filled_solid(sliced: Slicer) -> None:
 def test_settings_out_of_range_are_refused_with_their_range(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SlicingError, match=words):
         SliceSettings(**settings)
+
+
+def test_sparse_lines_are_not_joined_across_walls(sliced: Slicer) -> None:
+    made = sliced(shapes.plate(60, 60, 2.4, 4, 4, 3, 48), infill_density=12.0)
+    a, b = made.segments("Internal infill")
+    holes = shapely.union_all(
+        [
+            shapely.Point(110 + x, 110 + y).buffer(3.3)
+            for x in (-22.5, -7.5, 7.5, 22.5)
+            for y in (-22.5, -7.5, 7.5, 22.5)
+        ]
+    )
+    lines = shapely.linestrings(np.stack([a[:, :2], b[:, :2]], axis=1))
+    assert len(lines) > 50
+    assert not shapely.intersects(lines, holes).any()
