@@ -433,8 +433,8 @@ class Estimate:
 
     seconds: float
     filament_mm: float
-    low: tuple[float, float, float]
-    high: tuple[float, float, float]
+    low: tuple[float, ...]  # x, y, z
+    high: tuple[float, ...]
 
 
 def estimate(data: bytes) -> Estimate:
@@ -446,7 +446,7 @@ def estimate(data: bytes) -> Estimate:
         here = machine.position[:3]
         low = tuple(map(min, low, here))
         high = tuple(map(max, high, here))
-    return Estimate(seconds=seconds, filament_mm=machine.extruded, low=low, high=high)  # type: ignore[arg-type]
+    return Estimate(seconds=seconds, filament_mm=machine.extruded, low=low, high=high)
 
 
 def _lines(data: bytes) -> Iterator[str]:

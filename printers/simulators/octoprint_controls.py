@@ -247,7 +247,7 @@ class Controls:
         for line in lines:
             self.host.log(f"Send: {line}")
         if "M112" in lines:  # an emergency command overtakes whatever the machine does
-            self.host.machine.commands["M112"](None)  # type: ignore[arg-type]
+            self.host.emergency_stop()
         elif not any(self._debug(line) for line in lines):
             self.host.machine.run(lines)
 

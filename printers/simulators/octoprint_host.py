@@ -52,7 +52,7 @@ class Host:
         self.storage, self.listen = storage, listen
         self.began: Callable[[str], None] = lambda file: None
         self.machine = Machine(self._machine_says)
-        self.machine.commands["M112"] = self._emergency_stop
+        self.machine.commands["M112"] = lambda command: self.emergency_stop()
         self.boot()
 
     def boot(self) -> None:
@@ -222,7 +222,7 @@ class Host:
         info = {"error": error, "reason": "firmware", "consequence": "emergency", "faq": "firmware-thermal-runaway"}
         self.break_off(error, info=info)
 
-    def _emergency_stop(self, command: object) -> float:
+    def emergency_stop(self) -> float:
         self.break_off("Closing serial port due to emergency stop M112.", estop=True)
         return 0.0
 
