@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 #: s; a program that lives shorter than this died quickly
-QUICK = 10.0
+QUICK = 30.0
 #: so many quick deaths in a row, and the farm gives up
 QUICK_DEATHS = 5
 #: s; what programs get to stop by themselves

@@ -119,7 +119,7 @@ def test_a_program_that_keeps_dying_stops_the_farm_with_a_sentence(start_farm: S
     shutil.rmtree(farm.folder / "secrets")
     (farm.folder / "secrets").touch()  # no process can read the settings any more
     farm.kill_child("bridge")
-    wait_until(lambda: farm.process.poll() is not None, "the farm gives up", 60)
+    wait_until(lambda: farm.process.poll() is not None, "the farm gives up", 150)
     assert farm.stop() == 1
     assert "bridge stopped 5 times in a row" in farm.log
 
