@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
+from farm.errors import Invalid
 from farm.models import User
 
 
@@ -21,3 +22,18 @@ def by_htmx(request: HttpRequest) -> bool:
 def target(request: HttpRequest) -> str:
     """The id of the element that the answer replaces."""
     return str(request.headers.get("HX-Target", ""))
+
+
+def number(text: str, name: str) -> float:
+    """What somebody typed into a field. Raises Invalid."""
+    try:
+        return float(text)
+    except ValueError:
+        raise Invalid(f"{name.capitalize()} must be a number.", field=name) from None
+
+
+def whole(text: str, name: str) -> int:
+    """Likewise, 0 to 999999. Raises Invalid."""
+    if not text.isascii() or not text.isdigit() or len(text) > 6:
+        raise Invalid(f"{name.capitalize()} must be a whole number.", field=name)
+    return int(text)

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import HttpResponseClientRedirect
 
 from farm.errors import Invalid, NotFound
-from farm.pages import by_htmx, person
+from farm.pages import by_htmx, number, person, whole
 from jobs import access, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
@@ -144,12 +144,12 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
     """The arguments of services.submit from the form. Raises Invalid, NotFound, Forbidden."""
     form, asked = request.POST, request.POST.get("printer", "")
     wanted = _numbers(form)
-    wanted.setdefault("layer_height", _number(form.get("quality", str(DEFAULT_QUALITY)), "quality"))
+    wanted.setdefault("layer_height", number(form.get("quality", str(DEFAULT_QUALITY)), "quality"))
     if form.get("infill"):
-        wanted["infill_density"] = _number(form["infill"], "infill")
+        wanted["infill_density"] = number(form["infill"], "infill")
     return {
         "printer": printer_access.get(person(request), asked, Role.SUBMIT) if asked else None,
-        "copies": _whole(form.get("copies", "1"), "copies"),
+        "copies": whole(form.get("copies", "1"), "copies"),
         "hold": form.get("hold") == "yes",
         "settings": wanted,
     }
@@ -161,21 +161,8 @@ def _numbers(form: Any) -> dict[str, float | int]:
     for setting in expert_settings():
         text = form.get(setting["name"], "").strip()
         if text:
-            found[setting["name"]] = (_whole if setting["whole"] else _number)(text, setting["label"])
+            found[setting["name"]] = (whole if setting["whole"] else number)(text, setting["label"])
     return found
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Invalid(f"{name.capitalize()} must be a number.", field=name) from None
-
-
-def _whole(text: str, name: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 6:
-        raise Invalid(f"{name.capitalize()} must be a whole number.", field=name)
-    return int(text)
 
 
 # -- one job

@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 from farm.admin import AccessAdmin, RecordAdmin, StaffAdmin, each
 from farm.errors import FarmError
-from farm.pages import person
+from farm.pages import person, whole
 from printers import services
 from printers.looks import LOOKS, command_title, kind_of
 from printers.models import BedClear, Command, Grant, Lease, Pool, Printer
@@ -120,7 +120,7 @@ class PrinterAdmin(StaffAdmin):
         if request.POST.get("sure") == "yes":
             beds = {str(printer.pk): request.POST.get(f"bed-{printer.pk}", "") for printer in queryset}
             by = person(request)
-            each(request, queryset, lambda row: services.clear_bed(row, int(beds[str(row.pk)] or 0), by), "cleared")
+            each(request, queryset, lambda row: services.clear_bed(row, whole(beds[str(row.pk)], "bed"), by), "cleared")
             return None
         states = state_views(person(request), queryset)
         context = {

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from farm.errors import Invalid
-from farm.pages import by_htmx, person, target
+from farm.pages import by_htmx, number, person, target, whole
 from printers import access, services
 from printers.api import commandable
 from printers.drivers import DRIVERS
@@ -116,18 +116,12 @@ def _heaters(row: Printer) -> list[dict[str, Any]]:
 @require_POST
 def clear_bed(request: HttpRequest, pk: UUID) -> HttpResponse:
     row = access.get(person(request), pk, Role.OPERATE)
-    services.clear_bed(row, _integer(request.POST.get("bed", ""), "bed"), by=person(request))
+    services.clear_bed(row, whole(request.POST.get("bed", ""), "bed"), by=person(request))
     if not by_htmx(request):
         return redirect("printer", pk=row.pk)
     row.refresh_from_db()
     on_wall = target(request).startswith("card-")
     return render(request, f"printers/{'card' if on_wall else 'state'}.html", _page(request, row))
-
-
-def _integer(text: str, field: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise Invalid(f"{field} must be a whole number.", field=field)
-    return int(text)
 
 
 @require_POST
@@ -192,16 +186,9 @@ def _arguments(kind: str, form: Any) -> dict[str, Any]:
         return {"axes": form.getlist("axes")}
     if kind == CommandKind.JOG:
         axis, direction = (form.get("move", "") + "??")[:2]
-        return {axis: _float(form.get("distance", ""), "distance") * (-1 if direction == "-" else 1)}
+        return {axis: number(form.get("distance", ""), "distance") * (-1 if direction == "-" else 1)}
     if kind == CommandKind.SET_TEMPERATURE:
-        return {"heater": form.get("heater", ""), "target": _float(form.get("target", ""), "target")}
+        return {"heater": form.get("heater", ""), "target": number(form.get("target", ""), "target")}
     if kind == CommandKind.GCODE:
         return {"lines": [line.strip() for line in form.get("lines", "").splitlines() if line.strip()]}
     return {}
-
-
-def _float(text: str, field: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Invalid(f"{field} must be a number.", field=field) from None
