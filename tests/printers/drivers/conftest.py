@@ -125,6 +125,7 @@ class Bench:
         wait_for("an idle machine", lambda: driver.read_state().status is PrinterStatus.IDLE, DEADLINE_S)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook of this name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """One xdist group for each server, so that each is started once and all four are tested side by side."""
     if not config.pluginmanager.hasplugin("xdist"):

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from printers.drivers.base import PrinterState
-from printers.drivers.moonraker import MoonrakerReducer
-from printers.drivers.octoprint import OctoPrintReducer
+from printers.drivers.moonraker_words import MoonrakerReducer
+from printers.drivers.octoprint_words import OctoPrintReducer
 
 CAPTURES = Path(__file__).resolve().parents[2] / "data" / "captures"
 

@@ -6,29 +6,24 @@ import io
 import ipaddress
 import socket
 import ssl
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from printers.drivers import http
-from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable
-from printers.drivers.http import ALIVE, Door, Multipart, allowed_address, is_plain_path
+from printers.drivers.base import Garbled, Refused, Unauthorised, Unclear, Unreachable
+from printers.drivers.http import Door, Multipart, allowed_address, is_plain_path
 from tests.peers import free_port
 from tests.printers.drivers.raw import (
-    TEXT,
+    Behaviour,
     Raw,
     answering,
-    answering_pings,
     certificate,
     dripping,
-    frame,
     hanging_up,
-    saying,
     serving,
     silent,
-    speaking,
 )
 
 KEY = "SECRETKEY0123456789"
@@ -58,9 +53,9 @@ def test_nothing_there_is_unreachable_even_for_a_write() -> None:
 
 
 @pytest.mark.parametrize("behaviour", [silent, hanging_up, dripping])
-def test_a_write_without_an_answer_is_unclear_and_a_read_unreachable(behaviour: object) -> None:
+def test_a_write_without_an_answer_is_unclear_and_a_read_unreachable(behaviour: Behaviour) -> None:
     began = time.monotonic()
-    with serving(behaviour) as raw:  # type: ignore[arg-type]
+    with serving(behaviour) as raw:
         with pytest.raises(Unclear):
             write(Door(raw.url, KEY))
         with pytest.raises(Unreachable):
@@ -257,102 +252,6 @@ def test_an_upload_that_crawls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(http, "SLOWEST_UPLOAD", 10**12)
     with serving(silent) as raw, pytest.raises(Unclear, match="slow"):
         Door(raw.url).upload("/", Multipart({}, "a.gcode", io.BytesIO(b"x"), 1))
-
-
-# -- sockets
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SILENCE_S", 0.6)
-    monkeypatch.setattr(http, "PING_S", 0.2)
-    monkeypatch.setattr(http, "SLICE_S", 0.05)
-    monkeypatch.setattr(http, "TIMEOUT", (0.5, 0.5))
-
-
-def listened(behave: object, until: float = 5.0) -> list[object]:
-    """All that comes before the socket fails; the last is the failure."""
-    heard: list[object] = []
-    stop = threading.Event()
-    alarm = threading.Timer(until, stop.set)
-    alarm.start()
-    with serving(speaking(behave)) as raw:  # type: ignore[arg-type]
-        try:
-            with Door(raw.url, KEY).connect("/websocket") as link:
-                heard.extend(message for message in link.messages(stop) if message is not None)
-        except DriverError as fault:
-            heard.append(fault)
-    alarm.cancel()
-    return heard
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_socket_that_falls_silent_is_dead() -> None:
-    message, fault = listened(saying(frame(b'{"a": 1}')))
-    assert message == {"a": 1}
-    assert isinstance(fault, Unreachable)
-    assert "says nothing" in fault.message
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_message_that_drips_in_is_silence() -> None:
-    def behave(link: socket.socket, raw: Raw) -> None:
-        link.sendall(frame(b"", announced=100))
-        while not raw.over.wait(0.02):
-            link.sendall(b" ")
-
-    (fault,) = listened(behave)
-    assert isinstance(fault, Unreachable)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_socket_that_has_nothing_to_say_but_answers_pings_lives() -> None:
-    heard = listened(answering_pings, until=1.5)
-    assert len(heard) >= 3
-    assert all(message == ALIVE for message in heard)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    "wire",
-    [
-        frame(b"", announced=http.MAX_MESSAGE + 1),
-        frame(b"", announced=2**62),
-        b"".join([frame(b"x" * 2**20, TEXT if n == 0 else 0, last=False) for n in range(5)]),
-    ],
-    ids=["a little", "absurdly", "in pieces"],
-)
-def test_a_message_that_is_too_big_is_not_taken(wire: bytes) -> None:
-    (fault,) = listened(saying(wire))
-    assert isinstance(fault, Garbled)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("said", [b"hello", b"[1]", b"5", b"\xff\xfe"])
-def test_what_is_not_an_object_is_garbled(said: bytes) -> None:
-    (fault,) = listened(saying(frame(said)))
-    assert isinstance(fault, Garbled)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_connection_that_breaks_is_unreachable() -> None:
-    (fault,) = listened(hanging_up)
-    assert isinstance(fault, Unreachable)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    ("behaviour", "expected"),
-    [
-        (answering("200 OK"), Garbled),
-        (answering("404 Not Found"), Garbled),
-        (hanging_up, Garbled),
-        (silent, Unreachable),
-    ],
-)
-def test_a_server_without_a_socket_is_named(behaviour: object, expected: type[DriverError]) -> None:
-    with serving(behaviour) as raw, pytest.raises(expected):  # type: ignore[arg-type]
-        Door(raw.url, KEY).connect("/websocket")
 
 
 # -- paths

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from printers.drivers import driver_for, http, moonraker
+from printers.drivers import driver_for, moonraker, sockets
 from printers.drivers.base import Outcome, PrinterStatus, Unauthorised, Unclear
-from printers.drivers.moonraker import NO_KLIPPER
+from printers.drivers.moonraker_words import NO_KLIPPER
 from tests.peers import MoonrakerPeer, OctoPrintPeer, wait_for
 from tests.printers.drivers.conftest import DEADLINE_S, Bench, Watch, ended_as, idle_after
 
@@ -131,7 +131,7 @@ class TestMoonraker:
 class TestOctoPrint:
     def test_a_stopped_machine_still_gives_signs_of_life(self, pi: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """OctoPrint has nothing to say while its printer is not connected, and then it answers pings."""
-        monkeypatch.setattr(http, "PING_S", 0.2)
+        monkeypatch.setattr(sockets, "PING_S", 0.2)
         driver = pi.driver()
         with Watch(driver) as watch:
             driver.emergency_stop()

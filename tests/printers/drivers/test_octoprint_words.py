@@ -20,7 +20,7 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.drivers.http import Answer
-from printers.drivers.octoprint import (
+from printers.drivers.octoprint_words import (
     OctoPrintReducer,
     ended_from_record,
     fault_of,

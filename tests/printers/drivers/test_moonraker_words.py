@@ -21,7 +21,7 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.drivers.http import Answer
-from printers.drivers.moonraker import (
+from printers.drivers.moonraker_words import (
     NO_KLIPPER,
     UNKNOWN_END,
     MoonrakerReducer,

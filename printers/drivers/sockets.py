@@ -1,0 +1,124 @@
+"""A printer's live connection: a WebSocket that speaks JSON, never blocks for long and never believes in silence."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import websocket
+from websocket._abnf import frame_buffer
+
+from printers.drivers.base import Garbled, Unreachable
+
+#: The biggest message is OctoPrint's history of 30 minutes, below 100 kB.
+MAX_MESSAGE = 4 * 2**20
+#: A socket that says nothing for this long is dead.
+SILENCE_S = 15.0
+#: After this much silence we ask with a ping (OctoPrint is silent while its printer is not connected).
+PING_S = 4.0
+#: How long a stream may take to notice that it was told to stop.
+SLICE_S = 0.5
+
+#: What :meth:`Socket.receive` gives for a control frame: the other side lives and has nothing to say.
+ALIVE: dict[str, Any] = {}
+
+
+class Socket:
+    """A WebSocket that speaks JSON objects, never blocks for long and never believes in silence."""
+
+    def __init__(self, link: websocket.WebSocket, place: str) -> None:
+        self._link = link
+        self._place = place
+        self._heard = self._pinged = time.monotonic()
+        link.frame_buffer = _BoundedFrames(self._receive_bytes, skip_utf8_validation=True)
+        link.settimeout(SLICE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        # shutdown() drops the connection; close() would wait for the other side to say goodbye
+        with contextlib.suppress(websocket.WebSocketException, OSError):
+            self._link.shutdown()
+
+    def send(self, message: Mapping[str, object]) -> None:
+        try:
+            self._link.send(orjson.dumps(message).decode())
+        except (websocket.WebSocketException, OSError):
+            raise Unreachable(f"The connection to {self._place} broke.") from None
+
+    def messages(self, stop: Event) -> Iterator[dict[str, Any] | None]:
+        """Every message, ALIVE, and None about twice a second while there is none. Ends when ``stop`` is set.
+        Raises Unreachable when the connection breaks or says nothing for 15 s."""
+        while not stop.is_set():
+            yield self.receive()
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message, ALIVE, or None when a slice of time passed without one. Raises Unreachable, Garbled."""
+        self._ask_if_silent()
+        try:
+            opcode, frame = self._link.recv_data_frame(control_frame=True)
+        except websocket.WebSocketTimeoutException:
+            return None
+        except _TooBig:
+            raise Garbled(f"{self._place} sent a message that is too big.") from None
+        except (websocket.WebSocketException, OSError):
+            raise Unreachable(f"The connection to {self._place} broke.") from None
+        self._heard = time.monotonic()
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise Unreachable(f"{self._place} closed the connection.")
+        if opcode not in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            return ALIVE
+        return self._decoded(frame.data)
+
+    def _ask_if_silent(self) -> None:
+        now = time.monotonic()
+        if now - self._heard > SILENCE_S:
+            raise Unreachable(f"{self._place} says nothing.")
+        if now - max(self._heard, self._pinged) > PING_S:
+            self._pinged = now
+            try:
+                self._link.ping()
+            except (websocket.WebSocketException, OSError):
+                raise Unreachable(f"The connection to {self._place} broke.") from None
+
+    def _decoded(self, data: bytes) -> dict[str, Any]:
+        try:
+            message = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise Garbled(f"{self._place} sent a message that is not JSON.") from None
+        if not isinstance(message, dict):
+            raise Garbled(f"{self._place} sent a message that is not an object.")
+        return message
+
+    def _receive_bytes(self, size: int) -> bytes:
+        """Bytes that drip in one by one are silence too: the deadline counts from the last whole frame."""
+        if time.monotonic() - self._heard > SILENCE_S:
+            raise websocket.WebSocketTimeoutException("silence")
+        received: bytes = self._link._recv(size)
+        return received
+
+
+class _TooBig(Exception):
+    """A message above MAX_MESSAGE is announced."""
+
+
+class _BoundedFrames(frame_buffer):
+    """websocket-client has no limit of its own: refuse by the announced length, before any payload is read."""
+
+    _message = 0
+
+    def recv_length(self) -> None:
+        super().recv_length()
+        opcode, length = (self.header or (0,) * 5)[4], self.length or 0
+        if opcode == websocket.ABNF.OPCODE_CONT:
+            self._message += length
+        elif opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            self._message = length
+        if max(length, self._message) > MAX_MESSAGE:
+            raise _TooBig
