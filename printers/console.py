@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from slicing.engines.base import Machine
 
 #: M20-M34 and M928 SD card (M23/M24/M32 start prints), M92 M201-M206 M301-M304 M851 calibration, M302 cold extrusion,
-#: M500-M504 EEPROM, M997 firmware, M999 restart, M112 emergency (a command of its own)
+#: M500-M504 EEPROM, M997 firmware, M999 restart, M112 emergency (a command of its own), M42 M43 bare pins (heaters too)
 _MARLIN_DENIED = frozenset(
-    [f"M{n}" for n in (*range(20, 35), 80, 81, 92, 112, 118, *range(201, 207), 211, 218, *range(301, 305))]
+    [f"M{n}" for n in (*range(20, 35), 42, 43, 80, 81, 92, 112, 118, *range(201, 207), 211, 218, *range(301, 305))]
     + [f"M{n}" for n in (*range(500, 505), 851, 928, 997, 999)]
 )
 #: Klipper's own commands that only read, move or heat
@@ -43,7 +43,11 @@ _KLIPPER_ALLOWED = frozenset(
 _WORD = re.compile(r"^(?:N\d+\s*)?([A-Z][A-Z0-9_.]*)", re.ASCII)
 _CODE = re.compile(r"^([GMT])0*(\d+)")
 _HEATING = {"M104": "nozzle", "M109": "nozzle", "M140": "bed", "M190": "bed", "M141": "chamber", "M191": "chamber"}
-_VALUE = re.compile(r"(?:[SR]|TARGET\s*=\s*|MINIMUM\s*=\s*|MAXIMUM\s*=\s*)\s*(-?\d+(?:\.\d+)?)")
+_KLIPPER_HEATING = frozenset({"SET_HEATER_TEMPERATURE", "TEMPERATURE_WAIT"})
+#: S and R are targets, B the upper end of Marlin's automatic temperature
+_MARLIN_VALUE = re.compile(r"[SRB]\s*([^A-Z\s]*)")
+_KLIPPER_VALUE = re.compile(r"(?:TARGET|MINIMUM|MAXIMUM)\s*=\s*(\S*)")
+_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 
 
 def refusal(lines: Sequence[str], machine: Machine) -> str | None:
@@ -74,13 +78,16 @@ def _line_refusal(line: str, machine: Machine) -> str | None:
 
 
 def _too_hot(name: str, code: str, machine: Machine) -> str | None:
-    heater = _HEATING.get(name) or (
-        "bed" if "HEATER_BED" in code else "nozzle" if name.startswith("SET_HEATER") else None
-    )
+    klipper = name in _KLIPPER_HEATING
+    heater = ("bed" if "HEATER_BED" in code else "nozzle") if klipper else _HEATING.get(name)
     if heater is None:
         return None
+    if klipper and set(code) & set("\"'\\"):
+        return f"{name} is sent without quotes."  # Klipper takes quotes away: what we read is not what it would read
     limit = heater_limit(heater, machine)
-    for value in _VALUE.findall(code):
+    for value in (_KLIPPER_VALUE if klipper else _MARLIN_VALUE).findall(code):
+        if not _PLAIN_NUMBER.fullmatch(value):
+            return f"A temperature is a plain number, not {value!r}."  # "+400" and "1e3" are numbers to firmware
         if not 0 <= float(value) <= limit:
             return f"{float(value):g} C is outside this printer's 0 to {limit:g} C for the {heater}."
     return None
