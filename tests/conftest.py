@@ -5,9 +5,15 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
+from farm import queue
+from printers import telemetry
+from tests.cast import Cast
 from tests.flows.farm import RunningFarm
+from tests.machines import Machines
 from tests.services import postgres_server
+from tests.work import Work
 
 LOG_LINES = 200
 StartFarm = Callable[..., RunningFarm]
@@ -18,6 +24,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("flow"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(autouse=True)
+def _quickly(settings: Settings) -> None:
+    """A password may be cheap to guess here."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    telemetry.client().flushdb()  # what earlier tests counted and stored
+    return Cast()
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
+    """Every driver that the farm opens leads to a machine in memory."""
+    made = Machines()
+    monkeypatch.setattr("printers.services.open_driver", made.open_driver)
+    monkeypatch.setattr("jobs.attempts.open_driver", made.open_driver)
+    return made
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """What would go to Celery is kept here, to be looked at or done."""
+    kept = Work()
+    monkeypatch.setattr(queue, "_send", kept.take)
+    return kept
 
 
 @pytest.fixture(scope="session")
