@@ -27,6 +27,12 @@ def blob_path(instance: models.Model, filename: str) -> str:
     return f"{folder}/{str(instance.pk)[:2]}/{instance.pk}{getattr(instance, 'stored_suffix', '')}"
 
 
+def picture_path(instance: models.Model, filename: str) -> str:
+    """A picture lies beside the file that it shows."""
+    folder = instance._meta.model_name or "file"
+    return f"{folder}/{str(instance.pk)[:2]}/{instance.pk}.png"
+
+
 class PrinterProfile(models.Model):
     """What a kind of machine is: the only home of machine facts. Lengths in mm, temperatures in degrees C, speeds
     in mm/s, accelerations in mm/s2. Every change makes a new ``revision``: G-code belongs to one."""
@@ -97,6 +103,7 @@ class Model3D(models.Model):
     triangles = models.PositiveIntegerField()
     volume_mm3 = models.FloatField()
     watertight = models.BooleanField()
+    picture = models.FileField(upload_to=picture_path, max_length=200, blank=True, help_text="PNG; empty: none")
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
@@ -132,6 +139,7 @@ class Gcode(models.Model):
     filament_g = models.FloatField(null=True)
     layers = models.PositiveIntegerField()
     facts = models.JSONField(default=dict)
+    picture = models.FileField(upload_to=picture_path, max_length=200, blank=True, help_text="PNG; empty: none")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
