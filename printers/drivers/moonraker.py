@@ -235,9 +235,14 @@ class MoonrakerDriver(PrinterDriver):
             raise Unauthorised("Moonraker does not accept the API key.") from None
 
     def _attach(self, rpc: _Rpc, reducer: MoonrakerReducer) -> None:
-        """Subscribe, and reconcile with the history."""
-        reducer.detach()
-        if rpc.call("server.info").get("klippy_connected"):
+        """Subscribe, and reconcile with the history. What was known of a running print stays known meanwhile: Moonraker
+        announces that Klipper is ready a moment later than Klipper says so itself, when something may print already.
+
+        Before Moonraker has finished its own start-up on a Klipper, its history takes no notice of prints."""
+        info = rpc.call("server.info")
+        if not info.get("klippy_connected") or info.get("klippy_state") == "startup":
+            reducer.detach()
+        else:
             try:
                 names = rpc.call("printer.objects.list")["objects"]
                 heaters = {name: ["temperature", "target"] for name in heaters_from(names).values()}

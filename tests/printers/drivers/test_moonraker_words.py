@@ -204,6 +204,12 @@ def test_a_new_subscription_forgets_the_old_one() -> None:
     assert (made.attached, made.state.status, made.state.temperatures) == (False, PrinterStatus.CONNECTING, {})
 
 
+def test_a_print_that_the_history_does_not_know_goes_on_over_a_new_subscription() -> None:
+    made = reducer(printing(), None)
+    made.attach(["extruder"], {"webhooks": READY, "print_stats": printing()})
+    assert (made.state.status, made.state.ended) == (PrinterStatus.PRINTING, None)
+
+
 def test_a_heartbeat_says_something_and_chatter_does_not() -> None:
     made = MoonrakerReducer()
     assert made.feed({"method": "notify_proc_stat_update", "params": [{}]})

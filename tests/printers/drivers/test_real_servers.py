@@ -90,6 +90,22 @@ class TestMoonraker:
             driver.firmware_restart()
             watch.until_status(PrinterStatus.IDLE)
 
+    def test_a_print_begun_right_after_a_restart_is_followed_to_its_end(self, klipper: Bench) -> None:
+        """Klipper is ready a moment before Moonraker says so: that ends no print, and the history has it."""
+        driver = klipper.driver()
+        path = klipper.send(driver, 100)
+        with Watch(driver) as watch:
+            driver.emergency_stop()
+            watch.until_status(PrinterStatus.ERROR)
+            driver.firmware_restart()
+            watch.until_status(PrinterStatus.IDLE)
+            driver.start(path)
+            done = watch.until(lambda state: state.ended is not None and state.ended.file == path)
+        assert ended_as(path, Outcome.COMPLETED)(done)
+        record = driver.find_ended(path)
+        assert record is not None
+        assert (record.outcome, "unrecorded" in record.mark) == (Outcome.COMPLETED, False)
+
     def test_a_pause_left_behind_by_somebody_else_is_cleared(self, klipper: Bench) -> None:
         """Somebody starts a print on the paused machine: Moonraker says "ok", and from then on no pause works."""
         driver = klipper.driver()
