@@ -105,6 +105,7 @@ class SliceSettings:
     fan_speed: float = setting(100.0, "Part cooling fan, from the second layer on", "%", 0.0, 100.0)
     min_layer_time: float = setting(6.0, "A layer that takes less is printed more slowly", "s", 0.0, 120.0)
     min_print_speed: float = setting(10.0, "But not more slowly than this", "mm/s", 1.0, 100.0)
+    max_flow: float = setting(0.0, "What the hotend melts in a second; 0 = no limit", "mm3/s", 0.0, 100.0)
     filament_density: float = setting(1.24, "Density: PLA 1.24, PETG 1.27, ABS 1.04", "g/cm3", 0.5, 10.0)
 
     def __post_init__(self) -> None:
