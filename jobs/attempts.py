@@ -18,15 +18,16 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from farm.errors import FarmError
 from farm.queue import enqueue
 from jobs import services, tracking
 from jobs.models import Job, Print
-from jobs.states import PRINT_LIVE, PRINT_STARTED, PRINT_TERMINAL, PrintStatus
+from jobs.states import PRINT_STARTED, PRINT_TERMINAL, PrintStatus
 from printers.drivers.base import Busy, DriverError, Ended, PrinterDriver, PrinterState, PrinterStatus
-from printers.models import Command, CommandKind, CommandStatus, Printer
+from printers.models import Command, CommandStatus, Printer
 from printers.services import open_driver, queue_start, use_bed
 from slicing.models import Gcode
 from slicing.services import cached_gcode
@@ -35,9 +36,17 @@ log = structlog.get_logger(__name__)
 
 #: s; a worker that said nothing for so long is taken to be dead
 WORKER_TTL = timedelta(seconds=60)
+#: ``Print.worker`` of what waits for G-code of its printer's profile, or is being sliced
+SLICER = "slicer"
+#: workers that took one print in hand (slicing it for its printer is one, too) until it is given up
+MOST_WORKERS = 8
 _SAY_EVERY = 1.0
 
-_FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
+#: nobody works on it, or whoever did is dead
+FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
+
+#: ended, and what was sent for it may still be on its printer
+LEFT_ON_PRINTER = Q(status__in=PRINT_TERMINAL, file_deleted=False) & ~Q(remote_name="")
 
 
 class Stopped(Exception):
@@ -48,21 +57,34 @@ class Stopped(Exception):
 def send(print_id: UUID) -> None:
     """Bring one claimed print to its start. Doing it twice, or by two workers at once, starts it once."""
     worker = secrets.token_hex(8)
-    mine = Print.objects.filter(_FREE, pk=print_id, status=PrintStatus.UPLOADING)
-    if not mine.update(worker=worker, worker_until=Now() + WORKER_TTL):
+    mine = Print.objects.filter(FREE, pk=print_id, status=PrintStatus.UPLOADING)
+    if not mine.update(worker=worker, worker_until=Now() + WORKER_TTL, workers=F("workers") + 1):
         return
     attempt = Print.objects.select_related("job__model", "printer__profile", "gcode", "bed_clear").get(pk=print_id)
+    try:
+        _send(attempt, worker)
+    except Stopped:
+        log.info("upload_stopped", print=str(print_id))
+    except FarmError as error:
+        _give_up(attempt, worker, error.message)
+    except Exception:
+        log.exception("sending_bug", print=str(print_id))
+        _give_up(attempt, worker, "The farm stumbled over it. The staff can see the details in the log.")
+
+
+def _send(attempt: Print, worker: str) -> None:
     if attempt.job.cancel_requested:
-        services.not_started(attempt, PrintStatus.CANCELLED, "Cancelled.")
+        _give_up(attempt, worker, "Cancelled.")
     elif attempt.printer is None:
-        services.not_started(attempt, PrintStatus.FAILED, "The printer was removed.")
+        _give_up(attempt, worker, "The printer was removed.")
+    elif attempt.workers > MOST_WORKERS:
+        _give_up(attempt, worker, "Preparing it for the printer stopped every time in the middle.")
     elif _has_gcode(attempt):
         _upload_and_start(attempt, attempt.printer, worker)
     else:
-        Print.objects.filter(pk=print_id, worker=worker).update(
-            worker_until=None, message=f"Being sliced for {attempt.printer.name}."
-        )
-        enqueue("jobs.slice", attempt.job_id, print_id)
+        _keep(attempt, worker, message=f"Being sliced for {attempt.printer.name}.")
+        Print.objects.filter(pk=attempt.pk, worker=worker).update(worker=SLICER, worker_until=None)
+        enqueue("jobs.slice", attempt.job_id, attempt.pk)
 
 
 def _has_gcode(attempt: Print) -> bool:
@@ -94,30 +116,16 @@ def _upload_and_start(attempt: Print, printer: Printer, worker: str) -> None:
     assert attempt.gcode is not None  # noqa: S101 - the caller looked
     driver = open_driver(printer)
     try:
-        _forget_partial(driver, attempt)
-        name = remote_name(attempt)
-        _keep(attempt, worker, remote_name=name, remote_path="", message=f"Sending to {printer.name}.")
+        _try_delete(driver, attempt)  # a worker before us may have died while uploading
+        _keep(attempt, worker, remote_name=remote_name(attempt), remote_path="", message=f"Sending to {printer.name}.")
         reporter = _Reporter(attempt, worker)
-        remote = driver.upload(Path(attempt.gcode.file.path), name, reporter.sent)
+        remote = driver.upload(Path(attempt.gcode.file.path), attempt.remote_name, reporter.sent)
         _keep(attempt, worker, remote_path=remote.path, progress=0.0)
         _commit_start(attempt, printer, worker, remote.path)
-    except Stopped:
-        log.info("upload_stopped", print=str(attempt.pk))
     except DriverError as error:
-        _try_delete(driver, attempt)
-        services.not_started(attempt, PrintStatus.FAILED, f"{printer.name} did not take the file: {error.message}")
+        _give_up(attempt, worker, f"{printer.name} did not take the file: {error.message}")
     finally:
         driver.close()
-
-
-def _forget_partial(driver: PrinterDriver, attempt: Print) -> None:
-    """A worker before us died while uploading: what it left is never started, and taken away if that is possible."""
-    left_behind = attempt.remote_path or attempt.remote_name
-    if left_behind:
-        try:
-            driver.delete_file(left_behind)
-        except DriverError as error:
-            log.warning("partial_file_left", print=str(attempt.pk), file=left_behind, error=error.message)
 
 
 def _keep(attempt: Print, worker: str, **fields: Any) -> None:
@@ -146,44 +154,52 @@ class _Reporter:
 
 def _commit_start(attempt: Print, printer: Printer, worker: str, remote_path: str) -> None:
     """`starting`, the used bed and the one start command, in one transaction, before anything is sent."""
+    assert attempt.bed_clear is not None  # noqa: S101 - every claim has one
+    if reason := _must_not_start(attempt.job, printer):
+        _give_up(attempt, worker, reason)
+        return
     with transaction.atomic():
-        reason = _must_not_start(attempt)
-        if not reason and services.advance(
+        if not services.advance(
             attempt, PrintStatus.STARTING, only={"worker": worker}, start_at=Now(), worker_until=None
         ):
-            assert attempt.bed_clear is not None  # noqa: S101 - every claim has one
-            if use_bed(printer.pk, attempt.bed_clear.n):
-                queue_start(printer, attempt.pk, remote_path)
-                return
-            transaction.set_rollback(True)
-            reason = f"The bed of {printer.name} is no longer clear."
-    if reason:
-        attempt.refresh_from_db()
-        services.not_started(attempt, PrintStatus.FAILED, reason)
+            return  # cancelled, or another worker has it
+        if use_bed(printer.pk, attempt.bed_clear.n):
+            queue_start(printer, attempt.pk, remote_path)
+            return
+        transaction.set_rollback(True)
+    _give_up(attempt, worker, f"The bed of {printer.name} is no longer clear.")
 
 
-def _must_not_start(attempt: Print) -> str:
+def _must_not_start(job: Job, printer: Printer) -> str:
     """What people decided while the file was on its way."""
-    printer = attempt.printer
-    if printer is None:
-        return "The printer was removed."
-    printer.refresh_from_db(fields=["enabled", "maintenance"])
-    if Job.objects.filter(pk=attempt.job_id, cancel_requested=True).exists():
+    job.refresh_from_db(fields=["cancel_requested"])
+    now = Printer.objects.filter(pk=printer.pk).first()
+    if job.cancel_requested:
         return "Cancelled."
-    if not printer.enabled:
-        return f"{printer.name} was switched off."
-    if printer.maintenance:
-        return f"{printer.name} is in maintenance ({printer.maintenance})."
-    return ""
+    if now is None:
+        return "The printer was removed."
+    if not now.enabled:
+        return f"{now.name} was switched off."
+    return f"{now.name} is in maintenance ({now.maintenance})." if now.maintenance else ""
 
 
-def _try_delete(driver: PrinterDriver, attempt: Print) -> None:
-    if not attempt.remote_path and not attempt.remote_name:
-        return
+def _give_up(attempt: Print, worker: str, message: str) -> None:
+    """Nothing was started: unless another worker has it by now, the attempt ends here."""
+    attempt.refresh_from_db()
+    if attempt.status == PrintStatus.UPLOADING:
+        to = PrintStatus.CANCELLED if attempt.job.cancel_requested else PrintStatus.FAILED
+        services.not_started(attempt, to, message, only={"worker": worker})
+
+
+def _try_delete(driver: PrinterDriver, attempt: Print) -> bool:
+    """Whether what was sent to the printer is gone from it again (or was never there)."""
     try:
-        driver.delete_file(attempt.remote_path or attempt.remote_name)
+        if left := attempt.file_on_printer:
+            driver.delete_file(left)
     except DriverError as error:
         log.info("file_left", print=str(attempt.pk), error=error.message)
+        return False
+    return True
 
 
 # -- following
@@ -236,7 +252,7 @@ def reconcile(print_id: UUID) -> None:
     """Ask the printer's own records what became of a print. Safe to repeat; a printer that is away is asked later."""
     attempt = Print.objects.filter(pk=print_id, status__in=PRINT_STARTED).select_related("printer", "bed_clear", "job")
     found = attempt.first()
-    if found is None or found.printer is None or _start_is_open(found):
+    if found is None or found.printer is None or services.start_is_open(found):
         return
     driver = open_driver(found.printer)
     try:
@@ -245,16 +261,6 @@ def reconcile(print_id: UUID) -> None:
         log.info("not_reconciled_yet", print=str(print_id), error=error.message)
     finally:
         driver.close()
-
-
-def _start_is_open(attempt: Print) -> bool:
-    """The bridge still has it in hand."""
-    return (
-        attempt.status == PrintStatus.STARTING
-        and Command.objects.filter(
-            print_id=attempt.pk, kind=CommandKind.START, status__in=(CommandStatus.QUEUED, CommandStatus.SENT)
-        ).exists()
-    )
 
 
 def _reconcile(attempt: Print, driver: PrinterDriver) -> None:
@@ -295,26 +301,21 @@ def _works_on(state: PrinterState, path: str) -> bool:
 
 def clean_up(print_id: UUID) -> None:
     """Take the file of an ended print from the printer again: its storage is small, and others read names there."""
-    attempt = Print.objects.filter(pk=print_id, status__in=PRINT_TERMINAL, file_deleted=False).select_related("printer")
-    found = attempt.first()
-    if found is None or found.printer is None or not found.remote_path:
+    found = Print.objects.filter(LEFT_ON_PRINTER, pk=print_id).select_related("printer").first()
+    if found is None or found.printer is None:
         return
     driver = open_driver(found.printer)
     try:
-        driver.delete_file(found.remote_path)
-        Print.objects.filter(pk=print_id).update(file_deleted=True)
-    except DriverError as error:
-        log.info("file_left", print=str(print_id), error=error.message)  # housekeeping tries again
+        if _try_delete(driver, found):  # else housekeeping tries again
+            Print.objects.filter(pk=print_id).update(file_deleted=True)
     finally:
         driver.close()
 
 
-def unattended() -> list[tuple[str, tuple[UUID, ...]]]:
-    """What the sweep must wake: (task, ids). Everything that an event should have started."""
-    wake: list[tuple[str, tuple[UUID, ...]]] = []
-    live = Print.objects.filter(status__in=PRINT_LIVE)
-    for pk in live.filter(_FREE, status=PrintStatus.UPLOADING).values_list("pk", flat=True):
-        wake.append(("jobs.send", (pk,)))
-    for pk in live.filter(status__in=(PrintStatus.STARTING, PrintStatus.UNKNOWN)).values_list("pk", flat=True):
-        wake.append(("jobs.reconcile", (pk,)))
-    return wake
+def unattended() -> list[tuple[Any, ...]]:
+    """The task and its ids for every claimed print that nobody works on."""
+    free = Print.objects.filter(FREE, status=PrintStatus.UPLOADING)
+    return [
+        ("jobs.slice", attempt.job_id, attempt.pk) if attempt.worker == SLICER else ("jobs.send", attempt.pk)
+        for attempt in free
+    ]

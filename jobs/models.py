@@ -77,6 +77,8 @@ class Print(models.Model):
     #: a transfer worker has it until then (the database's clock)
     worker_until = models.DateTimeField(null=True)
     worker = models.CharField(max_length=64, blank=True)
+    #: how many have begun
+    workers = models.PositiveSmallIntegerField(default=0, editable=False)
     #: whether it used up a copy: False when it provably never started
     spent = models.BooleanField(default=True)
     #: whether the file is known to be gone from the printer again
@@ -104,6 +106,11 @@ class Print(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job} on {self.printer_name}"
+
+    @property
+    def file_on_printer(self) -> str:
+        """What to delete there: its path, or the name that was asked for while it is not known how the upload ended."""
+        return self.remote_path or self.remote_name
 
 
 class JobEvent(models.Model):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from farm.errors import FarmError, Invalid
 from farm.queue import enqueue
-from jobs import dispatch, services
+from jobs import attempts, dispatch, services
 from jobs.matching import misfit
 from jobs.models import Job, Print
 from jobs.states import JobStatus, PrintStatus
@@ -23,13 +22,10 @@ from slicing.services import slice_model
 
 log = structlog.get_logger(__name__)
 
-#: a slicing worker that said nothing for so long is taken to be dead
-WORKER_TTL = timedelta(seconds=60)
 #: a model that killed that many workers is not tried again
 MOST_ATTEMPTS = 3
 _SAY_EVERY = 0.5
-
-_FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
+_STOPPED = "Slicing this model stopped the slicer every time. It was not tried again; ask the staff to look."
 
 
 class Cancelled(Exception):
@@ -38,7 +34,7 @@ class Cancelled(Exception):
 
 def prepare(job_id: UUID) -> None:
     """Slice a submitted job and put it into the queue. Repeating is harmless."""
-    if not Job.objects.filter(_FREE, pk=job_id, status=JobStatus.PREPARING).update(
+    if not Job.objects.filter(attempts.FREE, pk=job_id, status=JobStatus.PREPARING).update(
         worker_until=_later(), slice_attempts=F("slice_attempts") + 1
     ):
         return
@@ -48,41 +44,39 @@ def prepare(job_id: UUID) -> None:
         .get(pk=job_id)
     )
     if job.slice_attempts > MOST_ATTEMPTS:
-        _fail(job, "Slicing this model stopped the slicer every time. It was not tried again; ask the staff to look.")
+        _fail(job, _STOPPED)
         return
     try:
-        profile = _first_fitting(job)
-        gcode = _slice(job, profile, lambda progress: _keep_job(job, progress))
+        gcode = _slice(job, _first_fitting(job), lambda progress: _keep_job(job, progress))
     except Cancelled:
         return
     except Invalid as error:
         _fail(job, error.message)
-    except FarmError:
-        raise
-    except Exception:
-        log.exception("slicing_bug", job=str(job_id))
-        _fail(job, "The slicer stumbled over this model. The staff can see the details in the log.")
     else:
         services.make_ready(job, gcode=gcode, slice_progress=1.0, worker_until=None)
 
 
 def prepare_print(print_id: UUID) -> None:
     """Slice again for the printer that a print was matched to."""
-    mine = Print.objects.filter(_FREE, pk=print_id, status=PrintStatus.UPLOADING, gcode=None)
-    if not mine.update(worker="slicer", worker_until=Now() + WORKER_TTL):
+    mine = Print.objects.filter(attempts.FREE, pk=print_id, status=PrintStatus.UPLOADING, worker=attempts.SLICER)
+    if not mine.update(worker_until=_later(), workers=F("workers") + 1):
         return
     attempt = Print.objects.select_related("job__model", "printer__profile", "bed_clear").get(pk=print_id)
-    if attempt.printer is None:
+    still = Print.objects.filter(pk=print_id, status=PrintStatus.UPLOADING, worker=attempts.SLICER)
+    if attempt.workers > attempts.MOST_WORKERS:
+        services.not_started(attempt, PrintStatus.FAILED, _STOPPED)
         return
-    still = Print.objects.filter(pk=print_id, status=PrintStatus.UPLOADING, worker="slicer")
     try:
-        gcode = _slice(attempt.job, attempt.printer.profile, lambda _: bool(still.update(worker_until=_later())))
+        if attempt.printer is not None:  # else the next step says so
+            profile = attempt.printer.profile
+            gcode = _slice(attempt.job, profile, lambda _: bool(still.update(worker_until=_later())))
+            still.update(gcode=gcode)
     except Cancelled:
         return
     except Invalid as error:
-        services.not_started(attempt, PrintStatus.FAILED, error.message)
+        services.not_started(attempt, PrintStatus.FAILED, error.message, only={"worker": attempts.SLICER})
         return
-    if still.update(gcode=gcode, worker_until=None):
+    if still.update(worker="", worker_until=None):
         enqueue("jobs.send", print_id)
 
 
@@ -97,9 +91,16 @@ def _first_fitting(job: Job) -> PrinterProfile:
 
 
 def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> Gcode:
-    """``keep(progress)`` says whether the work is still wanted, and that we live."""
+    """``keep(progress)`` says whether the work is still wanted, and that we live. Raises Invalid with a sentence for
+    the owner, Cancelled."""
     assert job.model is not None  # noqa: S101 - only jobs with a model are prepared
-    return slice_model(job.model, profile, job.settings, _Reporter(job, keep))
+    try:
+        return slice_model(job.model, profile, job.settings, _Reporter(job, keep))
+    except (FarmError, Cancelled):
+        raise
+    except Exception:
+        log.exception("slicing_bug", job=str(job.pk))
+        raise Invalid("The slicer stumbled over this model. The staff can see the details in the log.") from None
 
 
 def _keep_job(job: Job, progress: float) -> bool:
@@ -111,7 +112,7 @@ def _keep_job(job: Job, progress: float) -> bool:
 
 
 def _later() -> CombinedExpression:
-    return Now() + WORKER_TTL
+    return Now() + attempts.WORKER_TTL
 
 
 def _fail(job: Job, message: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Max, Q
 from django.db.models.functions import Now
 
 from farm.errors import Conflict, Forbidden, Invalid
@@ -30,7 +31,7 @@ from jobs.states import (
 )
 from printers import access as printer_access
 from printers import telemetry
-from printers.models import CommandKind, Printer, Role
+from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.services import give_bed_back, request_command
 from printers.signals import Occupant
 from slicing.models import Gcode, Model3D
@@ -40,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 #: attempts that end before their start until the job gives up
 MOST_ATTEMPTS = 5
+_CAN_BE_CANCELLED = (PrintStatus.STARTING, PrintStatus.PRINTING, PrintStatus.PAUSED)
+_FASTER = "Somebody was faster. Look again."
 
 
 # -- status
@@ -99,25 +102,27 @@ def announce(job: Job) -> None:
 
 def _print_ended(attempt: Print) -> None:
     settle(Job.objects.get(pk=attempt.job_id))
-    if attempt.remote_path and not attempt.file_deleted:
+    if attempt.file_on_printer and not attempt.file_deleted:
         enqueue("jobs.clean_up", attempt.pk)
     enqueue("jobs.dispatch")
 
 
 def tally(job: Job) -> dict[str, int]:
     """How many prints of a job are live, completed, failed, cancelled (each having used up a copy), and unstarted
-    (ended before their start); ``missing`` copies still to be given a printer."""
+    (failed before their start, since the last that did start); ``missing`` copies still to be given a printer."""
     spent = Q(spent=True)
-    counts: dict[str, int] = job.prints.aggregate(
+    counts: dict[str, Any] = job.prints.aggregate(
         live=Count("pk", filter=Q(status__in=PRINT_LIVE)),
         completed=Count("pk", filter=spent & Q(status=PrintStatus.COMPLETED)),
         failed=Count("pk", filter=spent & Q(status=PrintStatus.FAILED)),
         cancelled=Count("pk", filter=spent & Q(status=PrintStatus.CANCELLED)),
-        unstarted=Count("pk", filter=Q(spent=False, status=PrintStatus.FAILED)),
+        last_started=Max("created_at", filter=spent),
     )
+    unstarted = job.prints.filter(spent=False, status=PrintStatus.FAILED)
+    if last_started := counts.pop("last_started"):
+        unstarted = unstarted.filter(created_at__gt=last_started)
     used = counts["live"] + counts["completed"] + counts["failed"] + counts["cancelled"]
-    counts["missing"] = max(0, job.copies - used)
-    return counts
+    return {**counts, "unstarted": unstarted.count(), "missing": max(0, job.copies - used)}
 
 
 def settle(job: Job) -> None:
@@ -126,19 +131,24 @@ def settle(job: Job) -> None:
     if job.status != JobStatus.ACTIVE or counts["live"]:
         return
     last = job.prints.order_by("-ended_at").first()
-    said = last.message if last else ""
+    to, message = _after(job, counts, last.message if last else "")
+    # who takes the job back at this moment sees it active, and trusts that whatever ends it reads their wish
+    if not advance(job, to, message=message, only={"cancel_requested": job.cancel_requested}):
+        settle(job)
+
+
+def _after(job: Job, counts: dict[str, int], said: str) -> tuple[JobStatus, str]:
+    """The status of a job without a live print, and what to tell its owner. ``said``: the last print's message."""
+    counted = _count_message(job, counts)
+    if counts["completed"] == job.copies:
+        return JobStatus.COMPLETED, counted
     if job.cancel_requested:
-        advance(job, JobStatus.CANCELLED, message=_count_message(job, counts) or "Cancelled.")
-    elif counts["missing"] and counts["unstarted"] >= MOST_ATTEMPTS:
-        advance(job, JobStatus.FAILED, message=f"Given up after {counts['unstarted']} attempts. {said}")
-    elif counts["missing"]:
-        advance(job, JobStatus.READY, message=said if counts["unstarted"] else "")
-    elif counts["failed"]:
-        advance(job, JobStatus.FAILED, message=_count_message(job, counts) or said)
-    elif counts["cancelled"]:
-        advance(job, JobStatus.CANCELLED, message=_count_message(job, counts) or said)
-    else:
-        advance(job, JobStatus.COMPLETED, message=_count_message(job, counts))
+        return JobStatus.CANCELLED, counted or said or "Cancelled."
+    if counts["missing"] and counts["unstarted"] >= MOST_ATTEMPTS:
+        return JobStatus.FAILED, f"Given up after {counts['unstarted']} attempts. {said}"
+    if counts["missing"]:
+        return JobStatus.READY, said if counts["unstarted"] else ""
+    return (JobStatus.FAILED if counts["failed"] else JobStatus.CANCELLED), counted or said
 
 
 def _count_message(job: Job, counts: dict[str, int]) -> str:
@@ -251,18 +261,21 @@ def make_ready(job: Job, **fields: Any) -> None:
 
 def approve(job: Job, by: User) -> None:
     """Raises Forbidden, Conflict."""
-    access.require_staff(by)
-    if not advance(job, JobStatus.READY, actor=by):
-        raise Conflict("Somebody was faster. Look again.")
+    _judge(job, by, JobStatus.READY)
     enqueue("jobs.dispatch")
 
 
 def reject(job: Job, by: User, why: str) -> None:
+    """Raises Forbidden, Conflict."""
+    _judge(job, by, JobStatus.FAILED, f"Not approved: {why or 'no reason given'}")
+
+
+def _judge(job: Job, by: User, to: JobStatus, message: str = "") -> None:
     access.require_staff(by)
     if job.status != JobStatus.AWAITING_APPROVAL:
         raise Conflict("This job does not wait for approval.")
-    if not advance(job, JobStatus.FAILED, actor=by, message=f"Not approved: {why or 'no reason given'}"):
-        raise Conflict("Somebody was faster. Look again.")
+    if not advance(job, to, actor=by, message=message):
+        raise Conflict(_FASTER)
 
 
 @transaction.atomic
@@ -279,14 +292,15 @@ def release(job: Job, by: User) -> None:
 
 # -- cancelling
 def cancel(job: Job, by: User) -> Job:
-    """Take a job back: at once while it waits, by a command to the printer while it prints. Twice is harmless."""
+    """Take a job back: at once while it waits, by a command to the printer while it prints. Twice is harmless;
+    raises Conflict when it ended otherwise."""
     with transaction.atomic():
-        if job.status in JOB_TERMINAL:
-            if job.status == JobStatus.CANCELLED:
-                return job
-            raise Conflict(f"This job is {job.status} already.", code="not_possible", status=job.status)
-        Job.objects.filter(pk=job.pk).update(cancel_requested=True)
+        wanted = Job.objects.filter(pk=job.pk).exclude(status__in=JOB_TERMINAL).update(cancel_requested=True)
         job.refresh_from_db()
+        if job.status == JobStatus.CANCELLED:
+            return job
+        if not wanted:
+            raise Conflict(f"This job is {job.status} already.", code="not_possible", status=job.status)
         if job.status != JobStatus.ACTIVE:
             advance(job, JobStatus.CANCELLED, actor=by, message=f"Cancelled by {by.shown_name}.")
     for attempt in job.prints.filter(status__in=PRINT_LIVE).select_related("printer", "bed_clear"):
@@ -297,11 +311,20 @@ def cancel(job: Job, by: User) -> Job:
 
 
 def _cancel_print(attempt: Print, by: User) -> None:
-    message = f"Cancelled by {by.shown_name}."
-    if attempt.status == PrintStatus.UPLOADING and not_started(attempt, PrintStatus.CANCELLED, message, by):
+    if attempt.status == PrintStatus.UPLOADING:
+        if not_started(attempt, PrintStatus.CANCELLED, f"Cancelled by {by.shown_name}.", by):
+            return
+        attempt.refresh_from_db()
+    ask_to_cancel(attempt, by)
+
+
+def ask_to_cancel(attempt: Print, by: User | None = None) -> None:
+    """Tell the printer, unless it is told already. What is unclear is cancelled when it turns out to be printed
+    (by the sweep)."""
+    told = Command.objects.filter(print_id=attempt.pk, kind=CommandKind.CANCEL, status__in=COMMAND_OPEN)
+    if attempt.printer is None or attempt.status not in _CAN_BE_CANCELLED or told.exists():
         return
-    attempt.refresh_from_db()
-    if attempt.status in (PrintStatus.STARTING, PrintStatus.PRINTING, PrintStatus.PAUSED) and attempt.printer:
+    with suppress(Conflict):  # it has just ended
         request_command(attempt.printer, CommandKind.CANCEL, {}, by=by, print_id=attempt.pk)
 
 
@@ -311,7 +334,8 @@ def not_started(attempt: Print, to: PrintStatus, message: str, by: User | None =
     if not advance(attempt, to, message=message, actor=by, spent=False, **fields):
         return False
     if attempt.bed_clear and attempt.printer_id:
-        give_bed_back(attempt.printer_id, attempt.bed_clear.n, f"nothing was printed: {message}"[:200])
+        why = f"nothing was printed: {message}"[:200]
+        give_bed_back(attempt.printer_id, attempt.bed_clear.n, why, used=attempt.start_at is not None)
     return True
 
 
@@ -325,10 +349,18 @@ def decide(attempt: Print, outcome: str, by: User) -> None:
     seen = snapshot is not None and not snapshot.stale and snapshot.state.working
     if attempt.status != PrintStatus.UNKNOWN and seen:
         raise Conflict("The printer is being followed: pause or cancel it instead.")
+    if start_is_open(attempt):
+        raise Conflict("Its start is on its way to the printer: look again in a minute.")
     if attempt.status == PrintStatus.STARTING and not advance(attempt, PrintStatus.UNKNOWN, actor=by):
-        raise Conflict("Somebody was faster. Look again.")
+        raise Conflict(_FASTER)
     if not advance(attempt, PrintStatus(outcome), actor=by, message=f"Decided by {by.shown_name}."):
-        raise Conflict("Somebody was faster. Look again.")
+        raise Conflict(_FASTER)
+
+
+def start_is_open(attempt: Print) -> bool:
+    """A bridge may still send its start, or has sent it and waits for the answer."""
+    starts = Command.objects.filter(print_id=attempt.pk, kind=CommandKind.START, status__in=COMMAND_OPEN)
+    return attempt.status == PrintStatus.STARTING and starts.exists()
 
 
 # -- who is on which printer (asked by printers.signals.occupants)

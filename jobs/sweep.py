@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from farm.models import IdempotencyKey
 from farm.queue import enqueue
 from jobs import attempts, services
 from jobs.models import Job, Print
-from jobs.states import PRINT_LIVE, PRINT_STARTED, PRINT_TERMINAL, JobStatus
+from jobs.states import PRINT_LIVE, PRINT_STARTED, JobStatus, PrintStatus
 from printers import telemetry
 from printers.services import expire_commands
+
+#: s between two wakes of the same task by the sweep
+WAKE_EVERY = 30
 
 
 def sweep() -> None:
     """Idempotent, cheap when all is well."""
     expire_commands()
     _wake_slicing()
-    for task, ids in attempts.unattended():
-        enqueue(task, *ids)
+    for task, *ids in attempts.unattended():
+        _wake(task, *ids)
+    for pk in Print.objects.filter(status__in=(PrintStatus.STARTING, PrintStatus.UNKNOWN)).values_list("pk", flat=True):
+        enqueue("jobs.reconcile", pk)
     _follow_all()
+    _cancel_again()
     live = Print.objects.filter(status__in=PRINT_LIVE).values("job")
     for job in Job.objects.filter(status=JobStatus.ACTIVE).exclude(pk__in=live):
         services.settle(job)
@@ -30,10 +36,23 @@ def sweep() -> None:
 
 
 def _wake_slicing() -> None:
-    free = Q(worker_until=None) | Q(worker_until__lt=Now())
-    waiting = Job.objects.filter(free, status=JobStatus.PREPARING, created_at__lt=Now() - timedelta(seconds=5))
+    waiting = Job.objects.filter(attempts.FREE, status=JobStatus.PREPARING, created_at__lt=Now() - timedelta(seconds=5))
     for pk in waiting.values_list("pk", flat=True):
-        enqueue("jobs.slice", pk)
+        _wake("jobs.slice", pk)
+
+
+def _wake(task: str, *ids: UUID) -> None:
+    """What waits in a long queue was not forgotten: not once more with every tick."""
+    key = ":".join(["farm:woken", task, *map(str, ids)])
+    if telemetry.client().set(key, 1, nx=True, ex=WAKE_EVERY):
+        enqueue(task, *ids)
+
+
+def _cancel_again() -> None:
+    """Their owner took the job back, and the printer was not told yet, or did not hear it."""
+    wanted = Print.objects.filter(status__in=PRINT_STARTED, job__cancel_requested=True)
+    for attempt in wanted.select_related("printer", "job"):
+        services.ask_to_cancel(attempt)
 
 
 def _follow_all() -> None:
@@ -49,8 +68,6 @@ def _follow_all() -> None:
 def housekeeping() -> None:
     """Old answers and files left on printers."""
     IdempotencyKey.objects.filter(created_at__lt=Now() - timedelta(days=1)).delete()
-    recent = Print.objects.filter(
-        status__in=PRINT_TERMINAL, file_deleted=False, ended_at__gt=Now() - timedelta(days=2)
-    ).exclude(remote_path="")
+    recent = Print.objects.filter(attempts.LEFT_ON_PRINTER, ended_at__gt=Now() - timedelta(days=2))
     for pk in recent.values_list("pk", flat=True):
         enqueue("jobs.clean_up", pk)

@@ -285,16 +285,13 @@ def use_bed(printer_id: UUID, n: int) -> bool:
 
 
 @transaction.atomic
-def give_bed_back(printer_id: UUID, n: int, why: str) -> None:
-    """Bed ``n`` was taken and provably nothing was printed on it: the bed after it is clear, unless the bed was
-    soiled since."""
-    printer = Printer.objects.filter(pk=printer_id).first()
-    if printer is None or printer.bed not in (n, n + 1):
-        return
-    if printer.bed == n:  # taken by a claim, but never used for a start
-        use_bed(printer_id, n)
-    BedClear.objects.get_or_create(printer=printer, n=n + 1, defaults={"by": None, "reason": why})
-    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+def give_bed_back(printer_id: UUID, n: int, why: str, *, used: bool) -> None:
+    """Bed ``n`` was claimed for a print (``used``: and taken by :func:`use_bed`) and provably nothing was printed on
+    it: the bed after it is clear, unless it was soiled since."""
+    untouched = Printer.objects.filter(pk=printer_id, bed=n + 1).exists() if used else use_bed(printer_id, n)
+    if untouched:
+        BedClear.objects.get_or_create(printer_id=printer_id, n=n + 1, defaults={"by": None, "reason": why})
+        publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
 
 
 # -- what a printer says (called by the bridge that holds the lease)
