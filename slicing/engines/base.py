@@ -37,7 +37,7 @@ class Machine:
     max_acceleration: tuple[float, float, float, float] = (1500.0, 1500.0, 200.0, 5000.0)  # mm/s2
     acceleration: float = 1000.0  # mm/s2
     jerk: tuple[float, float, float, float] = (8.0, 8.0, 0.4, 2.5)
-    start_gcode: str = ""  # templates with {variables}, see slicing.engines.planar.templates
+    start_gcode: str = ""  # templates with {variables}, see slicing.engines.templates
     end_gcode: str = ""
 
 

@@ -129,6 +129,12 @@ def fill_in(template: str, known: dict[str, str]) -> str:
     return text.strip() + "\n"
 
 
+def check(template: str) -> None:
+    """Raises SlicingError for what fill_in would refuse: people are told when they save a profile, not when a job
+    of somebody else fails."""
+    fill_in(template, dict.fromkeys(VARIABLES, "0"))
+
+
 def values(machine: Machine, settings: SliceSettings, place: Place) -> dict[str, str]:
     """Text of every variable."""
     numbers = {
