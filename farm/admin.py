@@ -123,6 +123,8 @@ class UserAdmin(AccessAdmin, DjangoUserAdmin):
         ("May", {"fields": ("is_active", "groups", "is_staff", "is_superuser")}),
         ("Since", {"fields": ("date_joined", "last_login")}),
     )
+    #: Unfold's empty ones would hide Django's
+    add_fieldsets = ((None, {"fields": ("username", "first_name", "last_name", "email", "password1", "password2")}),)
     readonly_fields = ("date_joined", "last_login")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

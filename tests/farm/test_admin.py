@@ -68,6 +68,17 @@ def test_staff_put_people_into_groups(cast: Cast) -> None:
     assert list(cast.sam.groups.all()) == [students]
 
 
+def test_staff_add_people(cast: Cast) -> None:
+    client = as_(cast.ada)
+    form = {"username": "vera", "first_name": "Vera", "password1": "first-layer-42", "password2": "first-layer-42"}
+    shown = client.get("/admin/farm/user/add/").content.decode()
+    assert [name for name in form if f'name="{name}"' not in shown] == []
+    assert client.post("/admin/farm/user/add/", form).status_code == 302
+    vera = User.objects.get(username="vera")
+    assert vera.check_password("first-layer-42")
+    assert not vera.is_staff
+
+
 def test_staff_make_nobody_mightier(cast: Cast) -> None:
     form = user_form(is_staff="on", is_superuser="on")
     assert as_(cast.ada).post(f"/admin/farm/user/{cast.sam.pk}/change/", form).status_code == 302
