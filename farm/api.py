@@ -7,23 +7,24 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError
 from django.db.models.functions import Now
 from django.http import Http404
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions, serializers, status
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
-from rest_framework_simplejwt.exceptions import InvalidToken
-from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 
 from farm.errors import Conflict, FarmError, Invalid
 from farm.models import IdempotencyKey, User
+from farm.throttles import RefusedThrottle
 
 
 # -- errors
@@ -42,13 +43,8 @@ class Repeated(Exception):
         self.response = response
 
 
-_CODES = {
-    exceptions.NotAuthenticated: "not_authenticated",
-    exceptions.MethodNotAllowed: "method_not_allowed",
-    exceptions.UnsupportedMediaType: "unsupported_media_type",
-    exceptions.ParseError: "bad_request",
-    exceptions.Throttled: "throttled",
-}
+#: where DRF's own word is another than ours
+_CODES = {exceptions.ParseError: "bad_request", exceptions.PermissionDenied: "forbidden"}
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -71,9 +67,10 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 
 def _from_drf(error: exceptions.APIException) -> Response:
-    code = _CODES.get(type(error)) or str(error.default_code)
-    detail = error.detail
-    message = str(detail.get("detail", "Not accepted.")) if isinstance(detail, dict) else str(detail)
+    detail: Any = error.detail
+    said = detail if isinstance(detail, dict) else {"detail": detail}
+    code = _CODES.get(type(error)) or str(said.get("code") or getattr(detail, "code", error.default_code))
+    message = str(said.get("detail", "Not accepted."))
     response = _error(error.status_code, code, message)
     if isinstance(error, exceptions.Throttled) and (wait := getattr(error, "wait", None)) is not None:
         response["Retry-After"] = str(int(wait) + 1)
@@ -93,7 +90,8 @@ def _first_sentence(detail: Any, field: str = "") -> str:
 
 
 def _error(code_status: int, code: str, message: str, extra: dict[str, Any] | None = None) -> Response:
-    return Response({"code": code, "message": message, "extra": extra or {}}, status=code_status)
+    sentence = message if message.endswith((".", "?", "!")) else f"{message}."  # some of the frameworks' have no end
+    return Response({"code": code, "message": sentence, "extra": extra or {}}, status=code_status)
 
 
 def person(request: Request) -> User:
@@ -111,15 +109,39 @@ class FarmView(APIView):
     """Every API view of ours: honours ``Idempotency-Key`` on POST, kept per user with a hash of the request."""
 
     _key: IdempotencyKey | None = None
+    _refused = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         key = request.headers.get("Idempotency-Key", "")
         if request.method == "POST" and key and request.user.is_authenticated:
-            self._key = _take_key(request, key[:200])
+            self._key = _take_key(request, key)
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [RefusedThrottle()] if self._refused else super().get_throttles()
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+            exc = self._once_too_often(exc)
+        try:
+            return super().handle_exception(exc)
+        except Exception:
+            if self._key is not None:  # a bug of ours: it may be tried again
+                self._key.delete()
+            raise
+
+    def _once_too_often(self, exc: Exception) -> Exception:
+        """DRF counts only those whom it lets in: here those are counted whom it turns away."""
+        self._refused = True
+        try:
+            self.check_throttles(self.request)
+        except exceptions.Throttled as throttled:
+            return throttled
+        return exc
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
+        final.headers.setdefault("Cache-Control", "no-store")  # browsers in a lab have many users
         if self._key is not None:
             _keep_answer(self._key, final)
         return final
@@ -128,6 +150,8 @@ class FarmView(APIView):
 def _take_key(request: Request, key: str) -> IdempotencyKey:
     """The lock for a first request. Raises Repeated with the stored answer, Invalid when the key was used for another
     request, Conflict while the first one is still being worked on."""
+    if len(key) > 200 or not key.isascii() or not key.isprintable():
+        raise Invalid("An Idempotency-Key has at most 200 plain characters.", code="idempotency_key_invalid")
     digest = _request_hash(request)
     mine = {"user": request.user, "key": key}
     stale = {"status": None, "created_at__lt": Now() - _LOCK_TTL}
@@ -168,18 +192,18 @@ def _keep_answer(row: IdempotencyKey, response: Any) -> None:
     IdempotencyKey.objects.filter(pk=row.pk).update(status=response.status_code, body=body)
 
 
-# -- tokens
-class RefreshSerializer(TokenRefreshSerializer):
-    """Of a person who is gone, a refresh token is invalid (simplejwt 5.5.1 would answer 500)."""
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        try:
-            return super().validate(attrs)
-        except get_user_model().DoesNotExist:
-            raise InvalidToken({"detail": "This token's owner is gone."}) from None
-
-
 # -- schema
+class BrowserSessionScheme(SessionScheme):
+    target_class = "farm.incoming.BrowserSession"
+
+
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    location=OpenApiParameter.HEADER,
+    description="A repeat with the same key and body gets the first answer, for a day; another body is refused.",
+)
+
+
 class FarmSchema(AutoSchema):
     """Adds to every operation the errors it may answer; a view that pages is a list."""
 
@@ -192,12 +216,17 @@ class FarmSchema(AutoSchema):
             bodies.setdefault(code, self._get_response_for_code(ErrorSerializer, code, direction=direction))
         return bodies
 
+    def get_override_parameters(self) -> list[Any]:
+        return [_IDEMPOTENCY_KEY] if self.method == "POST" and isinstance(self.view, FarmView) else []
+
     def _error_codes(self) -> list[str]:
         codes = [status.HTTP_401_UNAUTHORIZED, status.HTTP_403_FORBIDDEN, status.HTTP_429_TOO_MANY_REQUESTS]
         if "{" in self.path:
             codes.append(status.HTTP_404_NOT_FOUND)
         if self.method not in ("GET", "DELETE"):
-            codes += [400, 413, 415, 422]
+            codes += [400, 411, 413, 415]
         if self.method != "GET":
             codes.append(409)
+        if self.method != "GET" or self._is_list_view():
+            codes.append(422)
         return [str(code) for code in sorted(codes)]

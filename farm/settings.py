@@ -216,13 +216,13 @@ AXES_IPWARE_PROXY_COUNT = FARM_PROXIES or None
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",  # first: without it DRF answers 403, not 401
-        "rest_framework.authentication.SessionAuthentication",
+        "farm.incoming.BrowserSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["farm.incoming.StrictJson"],
     "DEFAULT_THROTTLE_CLASSES": ["farm.throttles.AnonymousThrottle", "farm.throttles.PersonThrottle"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["farm.incoming.Filters"],
     "DEFAULT_PAGINATION_CLASS": "farm.paging.Pages",
     "DEFAULT_SCHEMA_CLASS": "farm.api.FarmSchema",
     "EXCEPTION_HANDLER": "farm.api.handle_exception",
@@ -244,7 +244,8 @@ SIMPLE_JWT = {
     "ISSUER": "print-farm",
     "AUDIENCE": "print-farm",
     "LEEWAY": 30,
-    "TOKEN_REFRESH_SERIALIZER": "farm.api.RefreshSerializer",
+    "TOKEN_OBTAIN_SERIALIZER": "farm.tokens.ObtainSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "farm.tokens.RefreshSerializer",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Print Farm",

@@ -69,6 +69,13 @@ class AnonymousThrottle(FarmThrottle):
         return None if request.user and request.user.is_authenticated else self.get_ident(request)
 
 
+class RefusedThrottle(AnonymousThrottle):
+    """Those whom the API turns away, counted apart: a program that repeats itself with an old token must not use up
+    what everybody at its address needs to log in."""
+
+    scope = "refused"
+
+
 class PersonThrottle(FarmThrottle):
     scope = "person"
 

@@ -9,6 +9,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path, re_path
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
@@ -24,14 +26,15 @@ def healthy(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ok": True})
 
 
+@csrf_exempt
 @login_not_required
 def no_such_endpoint(request: HttpRequest, **_: Any) -> HttpResponse:
     return errorpages.answer(request, 404, "not_found", "There is no such address in this API. See /api/docs/.")
 
 
 api = [
-    path("token/", login_not_required(TokenObtainPairView.as_view())),
-    path("token/refresh/", login_not_required(TokenRefreshView.as_view())),
+    path("token/", login_not_required(never_cache(TokenObtainPairView.as_view()))),
+    path("token/refresh/", login_not_required(never_cache(TokenRefreshView.as_view()))),
     path("profiles/", slicing.Profiles.as_view()),
     path("profiles/<uuid:pk>/", slicing.Profile.as_view()),
     path("models/", slicing.Models.as_view()),
