@@ -267,6 +267,7 @@ class Bridge:
         for printer, fence in services.take_leases(self.holder, self.most - len(self.tasks)):
             self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers)
             self.tasks[printer.pk].start()
+            log.info("lease_taken", printer=printer.name, fence=fence)
 
     def _let_go(self, printer_id: UUID) -> None:
         task = self.tasks.pop(printer_id)
