@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from printers.drivers import driver_for
-from tests.flows.client import Client
-from tests.flows.farm import RunningFarm
+from printers.drivers.base import PrinterDriver
+from tests.flows.client import PATIENCE, Client
+from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import MoonrakerPeer, OctoPrintPeer, Peer, SimulatorPeer, moonraker_missing, octoprint_missing
 
 PASSWORD = "correct-horse-battery"
@@ -43,56 +45,22 @@ class Machine:
     kind: str
     peer: Any
 
-    def print_here(self, folder: Path, lines: int = 600) -> str:
-        """Somebody who never heard of the farm prints about ``lines`` / 30 s; the file's name."""
-        file = folder / f"by-hand-{next(_numbers)}.gcode"
-        moves = (f"G1 X{40 if n % 2 else 10} Y{10 + n % 20} E{n * 0.05:.2f} F3000\n" for n in range(lines))
-        file.write_text("G90\nM82\nG28\n" + "".join(moves))
+    @contextmanager
+    def by_hand(self) -> Iterator[PrinterDriver]:
+        """What somebody does at the machine itself, past the farm."""
         driver = driver_for(self.kind, self.peer.url, self.peer.api_key)
+        yield driver
+        driver.close()
+
+    @staticmethod
+    def print_by_hand(driver: PrinterDriver, folder: Path) -> str:
+        """Somebody prints a file of their own, for minutes unless they cancel it; its name."""
+        file = folder / f"by-hand-{next(_numbers)}.gcode"
+        moves = (f"G1 X{40 if n % 2 else 10} Y{10 + n % 20} E{n * 0.05:.2f} F3000\n" for n in range(20_000))
+        file.write_text("G90\nM82\nG28\n" + "".join(moves))
         path = driver.upload(file, file.name).path
         driver.start(path)
-        driver.close()
         return path
-
-
-@dataclass
-class Lab:
-    """A running farm, its people and its printers."""
-
-    farm: RunningFarm
-    folder: Path
-    staff: Client
-    machines: dict[str, Machine]
-
-    @property
-    def url(self) -> str:
-        return self.farm.url
-
-    def person(self, name: str) -> Client:
-        return Client(self.farm.url, name, PASSWORD)
-
-    def add(self, name: str, kind: str, peer: Any, **fields: Any) -> Machine:
-        facts = {"name": name, "kind": kind, "url": peer.url, "api_key": peer.api_key, **fields}
-        machine = Machine(self.staff.post("printers/", **facts)["id"], name, kind, peer)
-        self.machines[name] = machine
-        return machine
-
-    def open_to_students(self) -> None:
-        """Every printer that there is now."""
-        self.farm.manage("shell", "-c", INTO_THE_POOL)
-
-
-@pytest.fixture(scope="module")
-def lab(farm: RunningFarm, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The module's farm with people and no printer yet."""
-    farm.manage("shell", "-c", PEOPLE.format(password=PASSWORD))
-    return Lab(farm, tmp_path_factory.mktemp("models"), Client(farm.url, "ada", PASSWORD), {})
-
-
-@pytest.fixture(scope="session")
-def peers() -> Iterator[Peers]:
-    with ExitStack() as stop:
-        yield Peers(stop)
 
 
 class Peers:
@@ -103,17 +71,78 @@ class Peers:
         self._running: dict[str, Peer] = {}
 
     def __getitem__(self, name: str) -> Peer:
+        """octoprint, moonraker, simulated-octoprint ...; skips the test when that is not installed."""
         if name not in self._running:
             self._running[name] = self._stop.enter_context(self._start(name))
         return self._running[name]
 
-    def _start(self, name: str) -> Peer:
-        if name == "octoprint":
-            if reason := octoprint_missing():
-                pytest.skip(reason)
-            return OctoPrintPeer()
-        if name == "moonraker":
-            if reason := moonraker_missing():
-                pytest.skip(reason)
-            return MoonrakerPeer()
-        return SimulatorPeer(name.removeprefix("simulated-"))
+    @staticmethod
+    def _start(name: str) -> Peer:
+        kind = name.removeprefix("simulated-")
+        if name != kind:
+            return SimulatorPeer(kind)
+        missing = octoprint_missing() if kind == "octoprint" else moonraker_missing()
+        if missing:
+            pytest.skip(missing)
+        return OctoPrintPeer() if kind == "octoprint" else MoonrakerPeer()
+
+
+class Lab:
+    """A running farm, its people and its printers."""
+
+    def __init__(self, farm: RunningFarm, folder: Path, peers: Peers) -> None:
+        self.farm, self.folder, self._peers = farm, folder, peers
+        farm.manage("shell", "-c", PEOPLE.format(password=PASSWORD))
+        self.staff = self.person("ada")
+        self._machines: dict[str, Machine] = {}
+
+    def person(self, name: str) -> Client:
+        return Client(self.farm.url, name, PASSWORD)
+
+    def machine(self, name: str) -> Machine:
+        """The printer of that name with a server of that kind behind it; anybody may print there."""
+        if name not in self._machines:
+            self._machines[name] = self.add(name, name.removeprefix("simulated-"), self._peers[name], bed_clear=True)
+            self.farm.manage("shell", "-c", INTO_THE_POOL)
+        return self._machines[name]
+
+    def add(self, name: str, kind: str, peer: Any, **fields: Any) -> Machine:
+        facts = {"name": name, "kind": kind, "url": peer.url, "api_key": peer.api_key, **fields}
+        return Machine(self.staff.post("printers/", **facts)["id"], name, kind, peer)
+
+    @contextmanager
+    def leases_change(self, *machines: Machine) -> Iterator[None]:
+        """Whatever is done inside: it is over when a bridge has these printers anew."""
+        before = len(self.farm.log)
+        yield
+        for machine in machines:
+            taken = re.compile(rf"lease_taken .*printer={machine.name}$", re.MULTILINE)
+            wait_until(lambda: taken.search(self.farm.log, before), f"a bridge takes {machine.name}", PATIENCE)  # noqa: B023
+
+    def ready(self, machine: Machine) -> Machine:
+        """Whatever the last test left on it: idle, with a clear bed."""
+        now = self.staff.wait_for_state(
+            machine.id, lambda now: now["status"] not in ("offline", "connecting"), "answers"
+        )
+        if now["status"] == "error":
+            self.staff.done(machine.id, "firmware_restart")
+        self.staff.clear_bed(machine.id)
+        return machine
+
+
+@pytest.fixture(scope="session")
+def peers() -> Iterator[Peers]:
+    with ExitStack() as stop:
+        yield Peers(stop)
+
+
+@pytest.fixture(scope="module")
+def lab(farm: RunningFarm, peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The module's farm with its people."""
+    return Lab(farm, tmp_path_factory.mktemp("files"), peers)
+
+
+@pytest.fixture(scope="module")
+def sam(lab: Lab) -> Client:
+    """Somebody who may print, and nothing else."""
+    return lab.person("sam")
