@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.test import Client
@@ -104,9 +105,10 @@ def attempt(of: Job, on: Printer, status: PrintStatus = PrintStatus.PRINTING, **
     if status in PRINT_LIVE and of.status != JobStatus.ACTIVE:
         Job.objects.filter(pk=of.pk).update(status=JobStatus.ACTIVE)
         of.refresh_from_db()
+    name = f"{uuid4().hex}.gcode"
     row = Print.objects.create(
-        job=of, printer=on, printer_name=on.name, status=status, remote_name=f"{of.pk}.gcode",
-        remote_path=f"{of.pk}.gcode", started_at=timezone.now(), **fields,
+        job=of, printer=on, printer_name=on.name, status=status, remote_name=name, remote_path=name,
+        started_at=timezone.now(), **fields,
     )  # fmt: skip
     if status == PrintStatus.PRINTING:
         live = LiveJob(file=row.remote_path, progress=0.421, elapsed_s=600.0, left_s=2700.0)
