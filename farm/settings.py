@@ -191,6 +191,15 @@ CELERY_BEAT_SCHEDULE = {
 #: s; the longest slice
 FARM_SLICE_TIMEOUT = env.number("FARM_SLICE_TIMEOUT", 900, 10, 7000)
 
+# -- other slicing engines, if there are any
+#: their programs; empty: looked for on the path
+FARM_PRUSASLICER = env.text("FARM_PRUSASLICER")
+FARM_CURAENGINE = env.text("FARM_CURAENGINE")
+#: folder with Cura's fdmprinter.def.json; empty: looked for where Cura's desktop program keeps it
+FARM_CURA_DEFINITIONS = env.text("FARM_CURA_DEFINITIONS")
+#: bytes of memory that one of them may use
+FARM_SLICE_MEMORY = env.number("FARM_SLICE_MEMORY_MB", 4096, 256, 2**20) * 2**20
+
 # -- who may come in
 AUTH_USER_MODEL = "farm.User"
 AUTHENTICATION_BACKENDS = [

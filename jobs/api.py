@@ -22,7 +22,7 @@ from jobs.models import Job, JobEvent, Print
 from jobs.states import PrintStatus
 from printers import access as printer_access
 from printers.models import Role
-from slicing.api import own_gcodes, own_models
+from slicing.api import RevisionSerializer, own_gcodes, own_models
 
 
 class PrintSerializer(serializers.ModelSerializer[Print]):
@@ -56,6 +56,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     person = serializers.CharField(source="owner.shown_name", read_only=True)
     printed = serializers.SerializerMethodField(help_text="copies completed")
     prints = PrintSerializer(many=True, read_only=True)
+    material = RevisionSerializer(read_only=True)
+    quality = RevisionSerializer(read_only=True)
     time_s = serializers.FloatField(source="gcode.time_s", default=None, read_only=True)
     filament_mm = serializers.FloatField(source="gcode.filament_mm", default=None, read_only=True)
 
@@ -70,6 +72,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "model",
             "gcode",
             "printer",
+            "material",
+            "quality",
             "settings",
             "copies",
             "printed",
@@ -98,7 +102,9 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     printer = serializers.UUIDField(required=False, allow_null=True, help_text="null: any that fits")
     copies = serializers.IntegerField(default=1, min_value=1, max_value=100)
     hold = serializers.BooleanField(default=False)
-    settings = serializers.DictField(default=dict, help_text="layer_height, walls, infill_density ...")
+    material = serializers.UUIDField(required=False, allow_null=True, help_text="default: the default material")
+    quality = serializers.UUIDField(required=False, allow_null=True, help_text="default: the default quality")
+    settings = serializers.DictField(default=dict, help_text="layer_height, walls, infill_density ...: over these")
 
 
 class EventSerializer(serializers.ModelSerializer[JobEvent]):
@@ -129,7 +135,11 @@ class Jobs(FarmView, GenericAPIView[Job]):
     filterset_fields = ["status", "printer", "hold", "owner"]
 
     def get(self, request: Request) -> Response:
-        rows = access.visible(person(request)).select_related("owner", "gcode").prefetch_related(*_RELATED)
+        rows = (
+            access.visible(person(request))
+            .select_related("owner", "gcode", "material", "quality")
+            .prefetch_related(*_RELATED)
+        )
         page = self.paginate_queryset(self.filter_queryset(rows))
         return self.get_paginated_response(JobSerializer(page, many=True).data)
 
@@ -147,6 +157,8 @@ class Jobs(FarmView, GenericAPIView[Job]):
             copies=wanted["copies"],
             hold=wanted["hold"],
             settings=wanted["settings"],
+            material=wanted.get("material"),
+            quality=wanted.get("quality"),
         )
         return Response(JobSerializer(job).data, status=201)
 

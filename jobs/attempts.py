@@ -93,7 +93,7 @@ def _has_gcode(attempt: Print) -> bool:
     profile, job = attempt.printer.profile, attempt.job
     fitting = _of_profile(attempt.gcode, profile) or _of_profile(job.gcode, profile)
     if fitting is None and job.model is not None:
-        fitting = cached_gcode(job.model, profile, job.settings)
+        fitting = cached_gcode(job.model, profile, job.settings, job.material, job.quality)
     if fitting is not None and attempt.gcode_id != fitting.pk:
         Print.objects.filter(pk=attempt.pk).update(gcode=fitting)
         attempt.gcode = fitting

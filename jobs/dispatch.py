@@ -45,7 +45,11 @@ _UNREADY = {
 
 def dispatch() -> int:
     """One round. The number of prints that got a printer."""
-    jobs = list(services.queued_jobs().select_related("model", "owner", "gcode").prefetch_related("prints__gcode"))
+    jobs = list(
+        services.queued_jobs()
+        .select_related("model", "owner", "gcode", "material", "quality")
+        .prefetch_related("prints__gcode")
+    )
     if not jobs:
         return 0
     offers = offers_now()
@@ -137,7 +141,7 @@ def _need(job: Job, allowed: frozenset[UUID], profiles: list[PrinterProfile]) ->
 
 def _accepts(profile: PrinterProfile, job: Job) -> bool:
     try:
-        make_settings(profile, job.settings)
+        make_settings(profile, job.settings, job.material, job.quality)
     except Invalid:
         return False
     return True

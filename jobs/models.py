@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from jobs.states import PRINT_LIVE, JobStatus, PrintStatus
 from printers.models import BedClear, Printer
-from slicing.models import Gcode, Model3D, shown_name
+from slicing.models import Gcode, Model3D, ProfileRevision, shown_name
 
 
 class Job(models.Model):
@@ -26,6 +26,14 @@ class Job(models.Model):
     gcode = models.ForeignKey(Gcode, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     #: None: any that fits
     printer = models.ForeignKey(Printer, null=True, blank=True, on_delete=models.PROTECT, related_name="wanted_by")
+    #: of a model: what it is printed with, as it was when it was submitted; None: the engine's defaults
+    material = models.ForeignKey(
+        ProfileRevision, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs_of_material"
+    )
+    quality = models.ForeignKey(
+        ProfileRevision, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs_of_quality"
+    )
+    #: what its owner changed of these
     settings = models.JSONField(default=dict, blank=True)
     copies = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(100)])
     hold = models.BooleanField(default=False, help_text="Ready, but started later by hand")

@@ -39,7 +39,7 @@ def prepare(job_id: UUID) -> None:
     ):
         return
     job = (
-        Job.objects.select_related("model", "owner", "printer__profile")
+        Job.objects.select_related("model", "owner", "printer__profile", "material", "quality")
         .prefetch_related("prints__gcode")
         .get(pk=job_id)
     )
@@ -95,7 +95,7 @@ def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> 
     the owner, Cancelled."""
     assert job.model is not None  # noqa: S101 - only jobs with a model are prepared
     try:
-        return slice_model(job.model, profile, job.settings, _Reporter(job, keep))
+        return slice_model(job.model, profile, job.settings, _Reporter(job, keep), job.material, job.quality)
     except (FarmError, Cancelled):
         raise
     except Exception:

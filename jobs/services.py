@@ -34,7 +34,8 @@ from printers import telemetry
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.services import give_bed_back, request_command
 from printers.signals import Occupant
-from slicing.models import Gcode, Model3D
+from slicing import profiles
+from slicing.models import Gcode, Material, Model3D, Quality
 from slicing.services import make_settings
 
 log = structlog.get_logger(__name__)
@@ -177,28 +178,36 @@ def submit(
     copies: int = 1,
     hold: bool = False,
     settings: dict[str, Any] | None = None,
+    material: Any = None,
+    quality: Any = None,
 ) -> Job:
-    """A job for ``copies`` of a model or of uploaded G-code. Raises Invalid, Forbidden; nothing is stored then."""
+    """A job for ``copies`` of a model or of uploaded G-code. ``material`` and ``quality`` are ids; none: the defaults.
+
+    Raises Invalid, Forbidden, NotFound; nothing is stored then.
+    """
     if (model is None) == (gcode is None):
         raise Invalid("Name a model or a G-code file to print, not both.", field="model")
-    if gcode is not None and settings:
+    if gcode is not None and (settings or material or quality):
         raise Invalid("G-code is printed as it is: settings are for models.", field="settings")
     if not 1 <= copies <= 100:
         raise Invalid("copies must be between 1 and 100.", field="copies")
-    _require_a_printer(owner, model, gcode, printer, settings or {})
     source = model or gcode
     assert source is not None  # noqa: S101 - for the type checker: checked above
+    job = Job(
+        owner=owner,
+        name=source.name,
+        model=model,
+        gcode=gcode,
+        printer=printer,
+        copies=copies,
+        hold=hold,
+        settings=settings or {},
+        material=profiles.chosen(owner, Material, material) if model else None,
+        quality=profiles.chosen(owner, Quality, quality) if model else None,
+    )
+    _require_a_printer(job)
     with transaction.atomic():
-        job = Job.objects.create(
-            owner=owner,
-            name=source.name,
-            model=model,
-            gcode=gcode,
-            printer=printer,
-            copies=copies,
-            hold=hold,
-            settings=settings or {},
-        )
+        job.save(force_insert=True)
         _append(job, "", job.status, "submitted", "", owner)
         if gcode is not None:
             make_ready(job)
@@ -207,32 +216,28 @@ def submit(
     return job
 
 
-def _require_a_printer(
-    owner: User, model: Model3D | None, gcode: Gcode | None, printer: Printer | None, settings: dict[str, Any]
-) -> None:
-    """There must be a printer that this person may use and that this part fits on."""
-    if printer is not None:
-        candidates = [printer]
+def _require_a_printer(job: Job) -> None:
+    """There must be a printer that its owner may use and that this part fits on."""
+    if job.printer is not None:
+        candidates = [job.printer]
     else:
-        candidates = list(printer_access.visible(owner, Role.SUBMIT).select_related("profile"))
+        candidates = list(printer_access.visible(job.owner, Role.SUBMIT).select_related("profile"))
     if not candidates:
         raise Forbidden("There is no printer that you may print on. Ask the people who run the lab.", code="no_printer")
-    reasons = [reason for candidate in candidates if (reason := _unsuitable(candidate, model, gcode, settings))]
+    reasons = [reason for candidate in candidates if (reason := _unsuitable(candidate, job))]
     if len(reasons) == len(candidates):
         raise reasons[0]
 
 
-def _unsuitable(
-    printer: Printer, model: Model3D | None, gcode: Gcode | None, settings: dict[str, Any]
-) -> Invalid | None:
-    profile = printer.profile
+def _unsuitable(printer: Printer, job: Job) -> Invalid | None:
+    profile, gcode, model = printer.profile, job.gcode, job.model
     if gcode is not None:
         if (gcode.profile_id, gcode.profile_revision) == (profile.pk, profile.revision):
             return None
         return Invalid(f"This G-code was made for another profile than {printer.name}'s.", code="other_profile")
     assert model is not None  # noqa: S101 - for the type checker: one of both is given
     try:
-        make_settings(profile, settings)
+        make_settings(profile, job.settings, job.material, job.quality)
     except Invalid as error:
         return error
     if not fits((model.size_x, model.size_y, model.size_z), profile.machine.size):

@@ -37,7 +37,7 @@ from printers.drivers.http import allowed_address
 from printers.models import COMMAND_OPEN, BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
 from printers.signals import Occupant, occupants, printer_state_changed, start_ended
 from slicing.models import PrinterProfile
-from slicing.services import default_profile
+from slicing.profiles import default_profile
 
 log = structlog.get_logger(__name__)
 

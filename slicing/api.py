@@ -19,18 +19,20 @@ from farm.api import FarmView, person
 from farm.downloads import download
 from farm.errors import Forbidden, NotFound
 from farm.models import User
-from slicing import services
-from slicing.models import Gcode, Model3D, PrinterProfile
+from farm.paging import Pages
+from slicing import profiles, services
+from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
+from slicing.profiles import AnyProfile
+
+_LABELS = ["id", "name", "revision", "is_default", "note", "groups"]
 
 
 class ProfileSerializer(serializers.ModelSerializer[PrinterProfile]):
     class Meta:
         model = PrinterProfile
         fields = [
-            "id",
-            "name",
-            "revision",
-            "is_default",
+            *_LABELS,
+            "engine",
             "width",
             "depth",
             "height",
@@ -41,10 +43,42 @@ class ProfileSerializer(serializers.ModelSerializer[PrinterProfile]):
             "flavour",
             "max_nozzle_temperature",
             "max_bed_temperature",
+            *(f"{what}_{axis}" for what in ("max_speed", "max_acceleration", "jerk") for axis in "xyze"),
+            "acceleration",
             "start_gcode",
             "end_gcode",
+            "settings",
         ]
         read_only_fields = ["revision", "is_default"]
+
+
+class MaterialSerializer(serializers.ModelSerializer[Material]):
+    settings = serializers.DictField(default=dict, help_text="see /api/settings/")
+
+    class Meta:
+        model = Material
+        fields = [*_LABELS, "order", "settings"]
+        read_only_fields = ["revision", "is_default"]
+
+
+class QualitySerializer(serializers.ModelSerializer[Quality]):
+    settings = serializers.DictField(default=dict, help_text="see /api/settings/")
+
+    class Meta:
+        model = Quality
+        fields = [*_LABELS, "order", "settings"]
+        read_only_fields = ["revision", "is_default"]
+
+
+class RevisionSerializer(serializers.ModelSerializer[ProfileRevision]):
+    """The values that a profile had in one revision. ``profile`` is the id of the printer profile, material or
+    quality."""
+
+    profile = serializers.UUIDField(source="profile_id", read_only=True)
+
+    class Meta:
+        model = ProfileRevision
+        fields = ["profile", "kind", "number", "name", "values", "created_at"]
 
 
 class ModelSerializer(serializers.ModelSerializer[Model3D]):
@@ -56,6 +90,9 @@ class ModelSerializer(serializers.ModelSerializer[Model3D]):
 
 
 class GcodeSerializer(serializers.ModelSerializer[Gcode]):
+    material = RevisionSerializer(read_only=True, help_text="null: uploaded, or the engine's defaults")
+    quality = RevisionSerializer(read_only=True)
+
     class Meta:
         model = Gcode
         fields = [
@@ -63,6 +100,10 @@ class GcodeSerializer(serializers.ModelSerializer[Gcode]):
             "name",
             "profile",
             "profile_revision",
+            "material",
+            "quality",
+            "engine",
+            "settings",
             "time_s",
             "filament_mm",
             "filament_g",
@@ -96,45 +137,115 @@ def own_gcodes(user: User) -> QuerySet[Gcode]:
     return uploaded if user.is_staff else uploaded.filter(owner=user)
 
 
-class Profiles(FarmView, GenericAPIView[PrinterProfile]):
-    """Printer profiles: what kinds of machines there are."""
+class _Profiles(FarmView, GenericAPIView[AnyProfile]):
+    """List and add one kind of profile. Adding needs the right to operate a printer."""
 
-    queryset = PrinterProfile.objects.all()
-    serializer_class = ProfileSerializer
-    filterset_fields = ["name", "nozzle_diameter", "flavour"]
+    kind: type[AnyProfile]
+
+    def get_queryset(self) -> QuerySet[AnyProfile]:
+        return profiles.visible(person(self.request), self.kind).prefetch_related("groups")
 
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(responses={201: ProfileSerializer})
     def post(self, request: Request) -> Response:
         may_operate(person(request))
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        profile = services.add_profile(**serializer.validated_data)
-        return Response(self.get_serializer(profile).data, status=201)
+        made = profiles.add_profile(self.kind, **serializer.validated_data)
+        return Response(self.get_serializer(made).data, status=201)
 
 
-class Profile(FarmView):
-    @extend_schema(responses=ProfileSerializer)
+class _Profile(FarmView, GenericAPIView[AnyProfile]):
+    """One of them. A change makes a new revision."""
+
+    kind: type[AnyProfile]
+
+    def _row(self, request: Request, pk: UUID) -> AnyProfile:
+        return profiles.get(person(request), self.kind, pk)
+
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(ProfileSerializer(_profile(pk)).data)
+        return Response(self.get_serializer(self._row(request, pk)).data)
 
-    @extend_schema(request=ProfileSerializer(partial=True), responses=ProfileSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
         may_operate(person(request))
-        profile = _profile(pk)
-        serializer = ProfileSerializer(profile, data=request.data, partial=True)
+        row = self._row(request, pk)
+        serializer = self.get_serializer(row, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(services.change_profile(profile, **serializer.validated_data)).data)
+        return Response(self.get_serializer(profiles.change_profile(row, **serializer.validated_data)).data)
 
 
-def _profile(pk: Any) -> PrinterProfile:
-    profile = PrinterProfile.objects.filter(pk=pk).first()
-    if profile is None:
-        raise NotFound("There is no such printer profile.")
-    return profile
+class _Revisions(FarmView, GenericAPIView[ProfileRevision]):
+    """Every revision that a profile ever had, newest first."""
+
+    serializer_class = RevisionSerializer
+    queryset = ProfileRevision.objects.none()
+    kind: type[PrinterProfile | Material | Quality]
+
+    class pagination_class(Pages):  # noqa: N801 - DRF reads this name
+        ordering = ("-number", "pk")
+
+    def get(self, request: Request, pk: UUID) -> Response:
+        page = self.paginate_queryset(profiles.revisions(profiles.get(person(request), self.kind, pk)))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class Profiles(_Profiles[PrinterProfile]):
+    """Printer profiles: what kinds of machines there are, and which engine slices for them."""
+
+    kind = PrinterProfile
+    queryset = PrinterProfile.objects.all()
+    serializer_class = ProfileSerializer
+    filterset_fields = ["name", "nozzle_diameter", "flavour", "engine"]
+
+
+class Profile(_Profile[PrinterProfile]):
+    kind = PrinterProfile
+    queryset = PrinterProfile.objects.all()
+    serializer_class = ProfileSerializer
+
+
+class ProfileRevisions(_Revisions):
+    kind = PrinterProfile
+
+
+class Materials(_Profiles[Material]):
+    """Kinds of filament, with their heat, flow and cooling."""
+
+    kind = Material
+    queryset = Material.objects.all()
+    serializer_class = MaterialSerializer
+    filterset_fields = ["name"]
+
+
+class OneMaterial(_Profile[Material]):
+    kind = Material
+    queryset = Material.objects.all()
+    serializer_class = MaterialSerializer
+
+
+class MaterialRevisions(_Revisions):
+    kind = Material
+
+
+class Qualities(_Profiles[Quality]):
+    """How fine and how strong, in plain words."""
+
+    kind = Quality
+    queryset = Quality.objects.all()
+    serializer_class = QualitySerializer
+    filterset_fields = ["name"]
+
+
+class OneQuality(_Profile[Quality]):
+    kind = Quality
+    queryset = Quality.objects.all()
+    serializer_class = QualitySerializer
+
+
+class QualityRevisions(_Revisions):
+    kind = Quality
 
 
 class Models(FarmView, GenericAPIView[Model3D]):
@@ -195,7 +306,8 @@ class Gcodes(FarmView, GenericAPIView[Gcode]):
         serializer = GcodeUploadSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data.get("profile")
-        profile = _profile(wanted) if wanted else services.default_profile()
+        user = person(request)
+        profile = profiles.get(user, PrinterProfile, wanted) if wanted else profiles.default_profile()
         gcode = services.accept_gcode(person(request), serializer.validated_data["file"], profile)
         return Response(GcodeSerializer(gcode).data, status=201)
 

@@ -1,4 +1,4 @@
-"""Take in models and G-code, keep printer profiles, slice."""
+"""Take in models and G-code; slice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,22 @@ from django.conf import settings as django_settings
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
-from django.db.models import F
 
-from farm.errors import Invalid, TooLarge, Unavailable
+from farm.errors import Invalid, TooLarge
 from farm.models import User
-from slicing.engines import VERSIONS
+from slicing import presets
+from slicing.engines import version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
-from slicing.models import Gcode, Model3D, PrinterProfile
+from slicing.engines.site import Site
+from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import facts_of
 
 log = structlog.get_logger(__name__)
 
 MODEL_KINDS = ("stl", "obj", "3mf")
 GCODE_KINDS = ("gcode", "gco", "g")
-ENGINE = "planar"
+#: s; an external engine ends that much before the worker would be killed, so that its owner is told why
+SITE_MARGIN_S = 20
 
 #: control characters, and marks that make a name read otherwise than it is
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -143,97 +145,90 @@ def _store(row: Model3D | Gcode, source: Path) -> None:
         raise
 
 
-# -- profiles
-def default_profile() -> PrinterProfile:
-    """What a printer is that names no profile. Raises Unavailable."""
-    profile = PrinterProfile.objects.filter(is_default=True).first()
-    if profile is None:
-        raise Unavailable("There is no default printer profile. Mark one as default.")
-    return profile
-
-
-def add_profile(**values: Any) -> PrinterProfile:
-    """Raises Invalid (name taken)."""
-    try:
-        with transaction.atomic():
-            return PrinterProfile.objects.create(**values)
-    except IntegrityError:
-        raise Invalid("There is a profile of that name (or a default one) already.", field="name") from None
-
-
-def change_profile(profile: PrinterProfile, **values: Any) -> PrinterProfile:
-    """A change of what the machine is makes a new revision: G-code made for the old one goes to it no more."""
-    changed = {key: value for key, value in values.items() if getattr(profile, key) != value}
-    if not changed:
-        return profile
-    for key, value in changed.items():
-        setattr(profile, key, value)
-    profile.save(update_fields=list(changed))
-    if set(changed) - {"name", "is_default"}:
-        PrinterProfile.objects.filter(pk=profile.pk).update(revision=F("revision") + 1)
-        profile.refresh_from_db()
-    return profile
-
-
 # -- slicing
-def make_settings(profile: PrinterProfile, overrides: dict[str, Any]) -> SliceSettings:
-    """The settings of a job on a profile: defaults, what the machine fixes, what the person asked for.
-
-    Raises Invalid for a name we do not know, a value out of range, and a nozzle or filament that is not the machine's.
-    """
-    known = {f.name for f in fields(SliceSettings)}
-    unknown = sorted(set(overrides) - known)
+def make_settings(
+    profile: PrinterProfile,
+    overrides: dict[str, Any],
+    material: ProfileRevision | None = None,
+    quality: ProfileRevision | None = None,
+) -> SliceSettings:
+    """The settings of a job on a profile, see presets.resolve. Raises Invalid."""
+    unknown = sorted(set(overrides) - set(presets.SETTINGS))
     if unknown:
-        raise Invalid(f"Unknown settings: {', '.join(unknown)}.", field="settings", known=sorted(known))
-    fixed = {"nozzle_diameter": profile.nozzle_diameter, "filament_diameter": profile.filament_diameter}
-    for key, value in fixed.items():
-        if key in overrides and overrides[key] != value:
-            raise Invalid(f"{key} must be {value:g}: {profile.name} has no other.", field="settings")
+        raise Invalid(f"Unknown settings: {', '.join(unknown)}.", field="settings", known=sorted(presets.SETTINGS))
+    recipe = presets.Recipe(
+        quality=quality.values if quality else {},
+        material=material.values if material else {},
+        overrides=overrides,
+    )
     try:
-        wanted = SliceSettings(**{**fixed, **overrides})
-    except (SlicingError, TypeError, ValueError) as error:
+        return presets.resolve(profile.machine, profile.settings, recipe)
+    except SlicingError as error:
         raise Invalid(str(error), field="settings") from None
-    _check_heat(profile, wanted)
-    return wanted
-
-
-def _check_heat(profile: PrinterProfile, wanted: SliceSettings) -> None:
-    for part, value, limit in (
-        ("nozzle", wanted.nozzle_temperature, profile.max_nozzle_temperature),
-        ("bed", wanted.bed_temperature, profile.max_bed_temperature),
-    ):
-        if value > limit:
-            raise Invalid(f"{part}_temperature {value:g} C is above {profile.name}'s {limit:g} C.", field="settings")
 
 
 def cache_key(model: Model3D, profile: PrinterProfile, settings: SliceSettings, version: str) -> str:
     """Equal keys mean equal G-code: everything that decides the content is in it."""
-    parts = [model.sha256, model.kind, str(profile.pk), profile.revision, asdict(settings), ENGINE, version]
+    parts = [model.sha256, model.kind, str(profile.pk), profile.revision, asdict(settings), profile.engine, version]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def cached_gcode(model: Model3D, profile: PrinterProfile, overrides: dict[str, Any]) -> Gcode | None:
+def cached_gcode(
+    model: Model3D,
+    profile: PrinterProfile,
+    overrides: dict[str, Any],
+    material: ProfileRevision | None = None,
+    quality: ProfileRevision | None = None,
+) -> Gcode | None:
     """What is sliced already for exactly this."""
-    key = cache_key(model, profile, make_settings(profile, overrides), VERSIONS[ENGINE])
+    wanted = make_settings(profile, overrides, material, quality)
+    key = cache_key(model, profile, wanted, version(profile.engine, site()))
     return Gcode.objects.filter(cache_key=key).first()
 
 
 def slice_model(
-    model: Model3D, profile: PrinterProfile, overrides: dict[str, Any], progress: Callable[[float], None]
+    model: Model3D,
+    profile: PrinterProfile,
+    overrides: dict[str, Any],
+    progress: Callable[[float], None],
+    material: ProfileRevision | None = None,
+    quality: ProfileRevision | None = None,
 ) -> Gcode:
     """Slice and check, or take what is there. Runs in a slicing worker: imports numpy. Raises Invalid with a sentence
     for the owner, and whatever ``progress`` raises."""
-    found = cached_gcode(model, profile, overrides)
+    found = cached_gcode(model, profile, overrides, material, quality)
     if found is not None:
         return found
-    wanted = make_settings(profile, overrides)
+    wanted = make_settings(profile, overrides, material, quality)
+    made_by = version(profile.engine, site())
+    gcode = Gcode(
+        name=f"{Path(model.name).stem[:190]}.gcode",
+        profile=profile,
+        profile_revision=profile.revision,
+        material=material,
+        quality=quality,
+        engine=f"{profile.engine} {made_by}",
+        settings=asdict(wanted),
+        cache_key=cache_key(model, profile, wanted, made_by),
+    )
     with tempfile.NamedTemporaryFile(dir=django_settings.FILE_UPLOAD_TEMP_DIR, suffix=".gcode") as spool:
         out = Path(spool.name)
         try:
             result = _run_engine(model, profile, wanted, out, progress)
         except SlicingError as error:
             raise Invalid(str(error), code="not_sliced") from error
-        return _keep_gcode(model, profile, result, out, cache_key(model, profile, wanted, VERSIONS[ENGINE]))
+        return _keep_gcode(gcode, result, out)
+
+
+def site() -> Site:
+    """Where the engines are on this machine, and how much they may use."""
+    return Site(
+        programs={"prusaslicer": django_settings.FARM_PRUSASLICER, "cura": django_settings.FARM_CURAENGINE},
+        cura_definitions=django_settings.FARM_CURA_DEFINITIONS,
+        data=django_settings.DATA_DIR,
+        memory=django_settings.FARM_SLICE_MEMORY,
+        seconds=max(5.0, django_settings.FARM_SLICE_TIMEOUT - SITE_MARGIN_S),
+    )
 
 
 def _run_engine(
@@ -243,7 +238,7 @@ def _run_engine(
     from slicing.engines.replay import check
     from slicing.mesh import Limits, MeshError, read_mesh
 
-    slicer = engine(ENGINE)
+    slicer = engine(profile.engine, site())
     try:
         mesh = read_mesh(
             Path(model.file.path), f"model.{model.kind}", Limits(max_triangles=django_settings.FARM_MAX_TRIANGLES)
@@ -255,23 +250,15 @@ def _run_engine(
     return result
 
 
-def _keep_gcode(model: Model3D, profile: PrinterProfile, result: SliceResult, out: Path, key: str) -> Gcode:
-    gcode = Gcode(
-        name=f"{Path(model.name).stem[:190]}.gcode",
-        bytes=out.stat().st_size,
-        sha256=_sha256(out),
-        profile=profile,
-        profile_revision=profile.revision,
-        cache_key=key,
-        time_s=result.time_s,
-        filament_mm=result.filament_mm,
-        filament_g=result.filament_g,
-        layers=result.layers,
-        facts={"bounds": result.bounds, **result.facts},
-    )
+def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path) -> Gcode:
+    gcode.bytes = out.stat().st_size
+    gcode.sha256 = _sha256(out)
+    gcode.time_s, gcode.layers = result.time_s, result.layers
+    gcode.filament_mm, gcode.filament_g = result.filament_mm, result.filament_g
+    gcode.facts = {"bounds": result.bounds, **result.facts}
     try:
         with transaction.atomic():
             _store(gcode, out)
     except IntegrityError:  # another worker sliced the very same at the same time
-        return Gcode.objects.get(cache_key=key)
+        return Gcode.objects.get(cache_key=gcode.cache_key)
     return gcode

@@ -6,20 +6,34 @@ from __future__ import annotations
 from importlib import import_module
 
 from slicing.engines.base import Engine, SlicingError
+from slicing.engines.site import Site, program_version
 
 ENGINES: dict[str, str] = {
     "planar": "slicing.engines.planar.PlanarEngine",
+    "prusaslicer": "slicing.engines.prusaslicer.PrusaSlicer",
+    "cura": "slicing.engines.cura.Cura",
 }
 
 #: part of every cache key: raise it when the same model and settings give other G-code. Kept here, so that asking for
 #: it imports no engine.
-VERSIONS: dict[str, str] = {"planar": "3"}
+VERSIONS: dict[str, str] = {"planar": "3", "prusaslicer": "1", "cura": "1"}
 
 
-def engine(name: str) -> Engine:
-    """The engine of that name. Raises SlicingError when there is none."""
+def engine(name: str, site: Site | None = None) -> Engine:
+    """The engine of that name, as it is on this machine. Raises SlicingError when there is none."""
+    _known(name)
+    module, _, attribute = ENGINES[name].rpartition(".")
+    kind = getattr(import_module(module), attribute)
+    made: Engine = kind() if name == "planar" else kind(site or Site())
+    return made
+
+
+def version(name: str, site: Site) -> str:
+    """Ours, and for an external engine also that of its program. Raises SlicingError."""
+    _known(name)
+    return VERSIONS[name] if name == "planar" else f"{VERSIONS[name]}/{program_version(name, site)}"
+
+
+def _known(name: str) -> None:
     if name not in ENGINES:
         raise SlicingError(f"There is no slicing engine {name!r}; there are: {', '.join(ENGINES)}.")
-    module, _, attribute = ENGINES[name].rpartition(".")
-    made: Engine = getattr(import_module(module), attribute)()
-    return made

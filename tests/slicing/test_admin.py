@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from slicing.models import PrinterProfile
+from slicing.models import Material, PrinterProfile, ProfileRevision
 from tests.cast import Cast, as_, gcode, model
 
 pytestmark = pytest.mark.django_db
@@ -16,10 +16,17 @@ def cast() -> Cast:
 
 
 def form(**changes: Any) -> dict[str, Any]:
+    untouched = PrinterProfile()
+    limits = {
+        f"{what}_{axis}": getattr(untouched, f"{what}_{axis}")
+        for what in ("max_speed", "max_acceleration", "jerk")
+        for axis in "xyze"
+    }
     return {
         "name": "Large", "width": "300", "depth": "300", "height": "400", "origin_x": "0", "origin_y": "0",
         "nozzle_diameter": "0.6", "filament_diameter": "1.75", "flavour": "klipper", "max_nozzle_temperature": "285",
-        "max_bed_temperature": "110", "start_gcode": "", "end_gcode": "", **changes,
+        "max_bed_temperature": "110", "acceleration": "1000", "start_gcode": "", "end_gcode": "", "engine": "planar",
+        **limits, **changes,
     }  # fmt: skip
 
 
@@ -36,11 +43,39 @@ def test_a_profile_is_added_and_changing_the_machine_makes_a_new_revision(cast: 
     assert (made.height, made.revision) == (420.0, 2)
 
 
-@pytest.mark.parametrize("changes", [{"width": "5"}, {"nozzle_diameter": "9"}, {"name": ""}, {"is_default": "on"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"width": "5"}, {"nozzle_diameter": "9"}, {"name": ""}, {"start_gcode": "G28 {power}"}, {"setting_z_hop": "9"}],
+)
 def test_a_profile_that_makes_no_sense_is_refused_in_the_form(cast: Cast, changes: dict[str, str]) -> None:
     answer = as_(cast.ada).post("/admin/slicing/printerprofile/add/", form(**changes))
     assert answer.status_code == 200
-    assert PrinterProfile.objects.count() == 1
+    assert not PrinterProfile.objects.filter(name="Large").exists()
+
+
+def test_a_material_says_what_it_says_and_leaves_the_rest_open(cast: Cast) -> None:
+    client = as_(cast.ada)
+    wanted = {"name": "PCTG", "note": "", "order": "5", "setting_nozzle_temperature": "255", "setting_fan_speed": "40"}
+    assert client.post("/admin/slicing/material/add/", wanted).status_code == 302
+    made = Material.objects.get(name="PCTG")
+    assert made.settings == {"nozzle_temperature": 255.0, "fan_speed": 40.0}
+    path = f"/admin/slicing/material/{made.pk}/change/"
+    assert 'value="255.0"' in client.get(path).content.decode()
+    assert client.post(path, {**wanted, "setting_fan_speed": "", "note": "Clear"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.settings, made.revision, made.note) == ({"nozzle_temperature": 255.0}, 2, "Clear")
+    kept = ProfileRevision.objects.filter(profile_id=made.pk).order_by("number")
+    assert [row.values for row in kept] == [{"nozzle_temperature": 255.0, "fan_speed": 40.0}, made.settings]
+
+
+def test_another_material_is_made_the_default_and_the_default_is_not_deleted(cast: Cast) -> None:
+    client = as_(cast.ada)
+    petg, pla = Material.objects.get(name="PETG"), Material.objects.get(name="PLA")
+    client.post("/admin/slicing/material/", {"action": "make_default", "_selected_action": [str(petg.pk)]})
+    assert [row.name for row in Material.objects.filter(is_default=True)] == ["PETG"]
+    assert client.post(f"/admin/slicing/material/{petg.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.post(f"/admin/slicing/material/{pla.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not Material.objects.filter(name="PLA").exists()
 
 
 def test_models_and_gcode_are_only_to_be_read_and_tell_no_path(cast: Cast) -> None:
