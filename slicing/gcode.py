@@ -1,4 +1,4 @@
-"""Facts of a G-code file that somebody else's slicer wrote, and whether a machine may run it. Pure.
+"""Facts of a G-code file, whichever slicer wrote it, and whether a machine may run it. Pure, in constant memory.
 
 ``python -m slicing.gcode FILE --machine JSON`` prints one line of JSON, the facts (exit 0) or ``{"error": sentence}``
 (exit 2): uploads are read in a child process.
@@ -10,41 +10,251 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from slicing.bgcode import MAGIC, TextReader, is_binary
 from slicing.engines.base import Machine, SlicingError
-from slicing.engines.replay import check_bed, check_temperatures, parse
+from slicing.engines.motion import Moves, durations
+from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnails
+from slicing.reading import Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
 
 #: g/cm3; PLA, when a file does not say what it was made for
 DENSITY = 1.24
+#: mm of grace at the edge of the bed
+INSIDE = 0.01
+#: moves that are timed at once: the planner takes the nozzle to stand still before the first and after the last
+AT_ONCE = 50_000
+#: mm between heights that count as two layers, where a file does not say where layers begin
+FLAT = 0.03
 
 
-def facts(path: Path, machine: Machine) -> dict[str, Any]:
-    """Time (s), filament (mm, g), layers, bounds (mm) and temperatures (C). Raises SlicingError with a sentence when
-    the machine should not run it."""
-    data = path.read_bytes()
-    if b"\0" in data[:4096]:
-        raise SlicingError("This is not G-code text.")
-    replay = parse(data)
-    if not replay.extruding.any():
+@dataclass(slots=True)
+class _Tool:
+    pushed: float = 0.0
+    furthest: float = 0.0  # what is pulled back and pushed again counts once
+
+    def push(self, filament: Floats) -> None:
+        way = self.pushed + np.cumsum(filament)
+        self.pushed, self.furthest = float(way[-1]), max(self.furthest, float(way.max()))
+
+
+class _Clock:
+    """Times moves in batches: a planner that starts anew for every few of them would be too slow and too long."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._seconds = machine, 0.0
+        self._waiting: list[tuple[Floats, Floats]] = []
+
+    def add(self, delta: Floats, speed: Floats) -> None:
+        self._waiting.append((delta, speed))
+        if sum(len(speed) for _, speed in self._waiting) > AT_ONCE:
+            self._run()
+
+    def _run(self) -> None:
+        delta, speed = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting = []
+        self._seconds += float(durations(Moves(delta, speed), self._machine).sum())
+
+    @property
+    def seconds(self) -> float:
+        if self._waiting:
+            self._run()
+        return self._seconds
+
+
+@dataclass(slots=True)
+class Survey:
+    """Everything that is learnt from the moves of a file."""
+
+    machine: Machine
+    clock: _Clock
+    tools: dict[int, _Tool] = field(default_factory=dict)
+    low: Floats = field(default_factory=lambda: np.full(3, np.inf))
+    high: Floats = field(default_factory=lambda: np.full(3, -np.inf))
+    heights: set[float] = field(default_factory=set)
+    nozzle: list[float] = field(default_factory=list)
+    bed: list[float] = field(default_factory=list)
+    layers: list[int] = field(default_factory=list)
+
+    @property
+    def prints(self) -> bool:
+        return bool(np.isfinite(self.low).all())
+
+    def take(self, stretch: Stretch) -> None:
+        tool = self.tools.setdefault(stretch.tool, _Tool())
+        tool.push(stretch.delta[:, 3])
+        self.clock.add(stretch.delta, stretch.speed)
+        extruding = stretch.extruding
+        if extruding.any():
+            ends = stretch.position[extruding]
+            for printed in (ends, stretch.before[extruding]):
+                self.low, self.high = (
+                    np.minimum(self.low, printed.min(axis=0)),
+                    np.maximum(self.high, printed.max(axis=0)),
+                )
+            self.heights.update(np.unique(np.round(ends[:, 2], 3)).tolist())
+
+    def heat(self, heat: Heat) -> None:
+        """Only the highest ones matter, and that there was one: a file may ask millions of times."""
+        asked = {"nozzle": self.nozzle, "bed": self.bed}.get(heat.part)
+        if asked is not None and (not asked or heat.temperature > max(asked)):
+            asked.append(heat.temperature)
+
+
+def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
+    """Follow all moves. Raises SlicingError for what cannot be followed and, if ``check``, for what this machine
+    should not do."""
+    found = Survey(machine, _Clock(machine))
+    for happening in replay(parts, State()):
+        if isinstance(happening, Stretch):
+            if check:
+                check_inside(happening, machine)
+            found.take(happening)
+        elif isinstance(happening, Heat):
+            if check:
+                check_heat(happening, machine)
+            found.heat(happening)
+        elif isinstance(happening, LayerBegins):
+            found.layers.append(happening.offset)
+    return found
+
+
+def check_inside(moves: Stretch, machine: Machine) -> None:
+    """Raises SlicingError for a move that leaves the printable volume. Only axes that a move names can do so: where
+    homing puts the others is the machine's business."""
+    low = np.array([*machine.origin, 0.0])
+    high = low + np.array(machine.size)
+    place = moves.position
+    outside = (((place < low - INSIDE) | (place > high + INSIDE)) & moves.given).any(axis=1)
+    if outside.any():
+        x, y, z = place[int(np.argmax(outside))].tolist()
+        what = "prints" if moves.extruding[outside].any() else "moves"
+        raise SlicingError(f"The G-code {what} outside of the printable volume, at X{x:.1f} Y{y:.1f} Z{z:.1f}.")
+
+
+def check_heat(heat: Heat, machine: Machine) -> None:
+    limits = {"nozzle": machine.max_nozzle_temperature, "bed": machine.max_bed_temperature}
+    most = limits.get(heat.part)
+    if most is not None and heat.temperature > most:
+        raise SlicingError(
+            f"The G-code heats the {heat.part} to {heat.temperature:g} C; this printer allows {most:g} C."
+        )
+
+
+def facts(path: Path, machine: Machine | None = None) -> dict[str, Any]:
+    """What :func:`describe` says of a file, binary or text. With a machine, raises SlicingError with a sentence when it
+    should not run the file."""
+    used = machine or Machine()
+    with opened(path) as (text, sources):
+        parts = (rows(data, offset) for offset, data in chunks(text))
+        found = survey(parts, used, check=machine is not None)
+        head, tail, pictures = sources()
+    if not found.prints:
         raise SlicingError("This G-code prints nothing: is it really a print file?")
-    check_temperatures(replay, machine)
-    check_bed(replay.position, replay.extruding, machine)
-    printed = replay.position[replay.extruding]
-    edges = (printed.min(axis=0).tolist(), printed.max(axis=0).tolist())
-    filament = replay.filament_mm
+    if machine and found.nozzle and max(found.nozzle) <= 0:
+        raise SlicingError("The G-code prints without heating the nozzle.")
+    return describe(found, said(head, tail), pictures)
+
+
+Sources = Callable[[], tuple[bytes, bytes, list[Thumbnail]]]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, Sources]]:
+    """The text of a file, and what reads its head, its tail and its pictures."""
+    with path.open("rb") as file:
+        binary = is_binary(file.read(len(MAGIC)))
+        file.seek(0)
+        if binary:
+            text = TextReader(file)
+            yield cast("BinaryIO", text), lambda: (text.head, b"", text.thumbnails)
+        else:
+            yield file, lambda: _ends(file)
+
+
+def _ends(file: BinaryIO) -> tuple[bytes, bytes, list[Thumbnail]]:
+    file.seek(0)
+    head = file.read(HEAD)
+    file.seek(max(0, file.seek(0, 2) - TAIL))
+    return head, file.read(), thumbnails(head)
+
+
+def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, Any]:
+    """Facts, JSON-safe: time (s), filament (mm, cm3, g; all and by tool), layers, heights and bounds of what is printed
+    (mm), highest temperatures (C); and what the slicer says of itself."""
+    tools = _tools(found, told)
+    low, high = found.low.tolist(), found.high.tolist()
+    heights = sorted(found.heights)
     return {
-        "time_s": round(replay.seconds(machine), 1),
-        "filament_mm": round(filament, 2),
-        "filament_g": round(filament * math.pi * (machine.filament_diameter / 2) ** 2 / 1000 * DENSITY, 2),
-        "layers": int(len(np.unique(np.round(printed[:, 2], 3)))),
-        "bounds": [[round(v, 3) for v in edge] for edge in edges],
-        "nozzle_temperature": max(replay.nozzle, default=None),
-        "bed_temperature": max(replay.bed, default=None),
+        "time_s": round(found.clock.seconds, 1),
+        **{key: round(sum(tool[key] for tool in tools), 3) for key in ("filament_mm", "filament_cm3", "filament_g")},
+        "tools": tools,
+        "layers": len(found.layers) or _layers(heights),
+        "layer_height": told.layer_height or _step(heights),
+        "first_layer_height": told.first_layer_height or heights[0],
+        "height": round(high[2], 3),
+        "bounds": [[round(v, 3) for v in edge] for edge in (low, high)],
+        "nozzle_temperature": max(found.nozzle, default=None),
+        "bed_temperature": max(found.bed, default=None),
+        "nozzle_diameter": told.nozzle_diameter,
+        "slicer": told.slicer,
+        "slicer_version": told.version,
+        "slicer_time_s": told.time_s,
+        "slicer_filament_mm": round(sum(told.filament_mm), 3) if told.filament_mm else None,
+        "thumbnails": [
+            {"width": one.width, "height": one.height, "format": one.format, "bytes": len(one.data)} for one in pictures
+        ],
     }
+
+
+def _tools(found: Survey, told: Said) -> list[dict[str, Any]]:
+    area = math.pi * (found.machine.filament_diameter / 2) ** 2
+    used = {number: tool.furthest for number, tool in sorted(found.tools.items()) if tool.furthest > 0}
+    out = []
+    for number, mm in used.items():
+        cm3 = mm * area / 1000
+        out.append(
+            {
+                "tool": number,
+                "filament_mm": round(mm, 3),
+                "filament_cm3": round(cm3, 4),
+                "filament_g": round(cm3 * _density(number, area, told), 3),
+                "filament_type": _nth(told.filament_type, number),
+            }
+        )
+    return out
+
+
+def _density(tool: int, area: float, told: Said) -> float:
+    """g/cm3 as the slicer says it, or as its mass and length tell; PLA's when that is nonsense."""
+    density = _nth(told.density, tool)
+    grams, mm = _nth(told.filament_g, tool), _nth(told.filament_mm, tool)
+    if density is None and grams and mm:
+        density = grams / (mm * area / 1000)
+    return density if density is not None and 0.5 <= density <= 10 else DENSITY
+
+
+def _nth(values: list[Any], tool: int) -> Any:
+    return values[tool] if tool < len(values) else None
+
+
+def _layers(heights: list[float]) -> int:
+    """How many layers these heights are; a spiral's heights are hardly apart."""
+    return 1 + int((np.diff(np.unique(np.round(np.array(heights) / FLAT))) > 0).sum())
+
+
+def _step(heights: list[float]) -> float | None:
+    """The most common distance between heights, mm."""
+    if len(heights) < 2:
+        return None
+    steps, counts = np.unique(np.round(np.diff(heights), 3), return_counts=True)
+    return float(steps[int(np.argmax(counts))])
 
 
 def main(argv: list[str] | None = None) -> int:
