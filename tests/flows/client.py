@@ -18,7 +18,7 @@ from tests.flows.farm import wait_until
 
 TERMINAL = ("completed", "failed", "cancelled")
 #: s; generous, because every wait ends as soon as what it waits for is there
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 #: cold and hasty: a small part takes a second on OctoPrint's virtual printer, which heats by 10 degrees a second and
 #: moves ten times as fast as it is told
@@ -168,7 +168,10 @@ class Client:
         """What a person does: wait until it is idle, look at the bed, say which one is empty."""
         seen = self.wait_until_idle(printer)
         if not seen["bed_clear"]:
-            self.post(f"printers/{printer}/clear-bed/", bed=seen["bed"])
+            self.clear(printer, seen["bed"])
+
+    def clear(self, printer: str, bed: int) -> None:
+        self.post(f"printers/{printer}/clear-bed/", bed=bed)
 
     def command(self, printer: str, kind: str, **details: Any) -> str:
         """Ask for it; the command's id."""
@@ -198,6 +201,7 @@ class Client:
     # -- the live socket
     @contextmanager
     def live(self) -> Iterator[Live]:
+        self.login()  # the token lives for five minutes only
         header = f"Authorization: {self._session.headers['Authorization']!s}"
         socket = websocket.create_connection(f"ws{self.url.removeprefix('http')}/ws/live/", 20, header=[header])
         try:
@@ -207,16 +211,19 @@ class Client:
 
 
 class Live:
-    """What /ws/live/ tells: ``printers`` is what a viewer knows after merging, ``jobs`` every (id, status) told."""
+    """What /ws/live/ tells: ``said`` is all of it, ``printers`` what a viewer knows after merging, ``jobs`` every
+    (id, status)."""
 
     def __init__(self, socket: websocket.WebSocket) -> None:
         self._socket = socket
         self.printers: dict[str, dict[str, Any]] = {}
         self.jobs: list[tuple[str, str]] = []
+        self.said: list[dict[str, Any]] = []
         self._hear()
 
     def _hear(self) -> None:
         message = json.loads(self._socket.recv())
+        self.said.append(message)
         if message["type"] == "job":
             self.jobs.append((message["id"], message["status"]))
             return
