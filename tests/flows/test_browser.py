@@ -1,0 +1,363 @@
+"""The farm through its pages only, in a real Chromium, on simulated printers that speak the real protocols."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    StorageState,
+    ViewportSize,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
+
+from tests.flows.farm import RunningFarm, wait_until
+from tests.peers import SimulatorPeer
+from tests.shapes import Triangles, box
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PASSWORD = "first-layer-42"
+#: ms; how long a page may take to show what it must
+PATIENCE = 60_000
+#: of the simulated printers: a hook takes minutes, heating seconds
+SPEED = 60
+
+pytestmark = [
+    pytest.mark.flow,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
+]
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass
+class Lab:
+    """A farm with two printers; people log in with PASSWORD, Olivia on her phone. ``complaints``: what no page may
+    give a browser reason for."""
+
+    farm: RunningFarm
+    browser: Browser
+    anvil: SimulatorPeer
+    bellows: SimulatorPeer
+    complaints: list[str] = field(default_factory=list)
+    contexts: dict[str, BrowserContext] = field(default_factory=dict)
+
+    def page(self, who: str, path: str = "/") -> Page:
+        """A new tab of this person's browser, logged in."""
+        if who not in self.contexts:
+            size = ViewportSize(width=390, height=844) if who == "olivia" else ViewportSize(width=1280, height=800)
+            self.contexts[who] = self.browser.new_context(timezone_id="UTC", locale="en-GB", viewport=size)
+            self.contexts[who].set_default_timeout(PATIENCE)
+            log_in(self._listening(self.contexts[who].new_page()), self.farm.url, who)
+        page = self._listening(self.contexts[who].new_page())
+        page.goto(self.farm.url + path)
+        return page
+
+    def state(self, who: str) -> StorageState:
+        """This person's cookies, for a browser of another kind."""
+        self.page(who).close()
+        return self.contexts[who].storage_state()
+
+    def _listening(self, page: Page) -> Page:
+        """Scripts that fail, whatever the policy of a page forbids, and requests to anybody but the farm."""
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                self.complaints.append(f"{page.url}: {message.text}")
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith((self.farm.url, "data:", "blob:")):
+                self.complaints.append(f"{page.url} asks {request.url}")
+
+        page.on("console", said)
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
+        page.on("request", asked)
+        return page
+
+
+def log_in(page: Page, url: str, who: str) -> None:
+    page.goto(url)
+    page.get_by_label("Name").fill(who)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(farm: RunningFarm, browser: Browser) -> Iterator[Lab]:
+    """Set up in the admin, as a lab does on its first day."""
+    farm.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+    farm.manage("createsuperuser", "--no-input", "--username", "ada", "--email", "ada@example.org")
+    with SimulatorPeer("octoprint", SPEED) as anvil, SimulatorPeer("moonraker", SPEED) as bellows:
+        lab = Lab(farm, browser, anvil, bellows)
+        admin = lab.page("ada", "/admin/")
+        for name in ("sam", "olivia"):
+            add_person(admin, farm.url, name)
+        for name, peer in (("Anvil", anvil), ("Bellows", bellows)):
+            add_printer(admin, farm.url, name, peer)
+            for person, role in (("sam", "submit"), ("olivia", "operate")):
+                add_grant(admin, farm.url, name, person, role)
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def quiet_consoles(lab: Lab) -> Iterator[None]:
+    """No script, style or policy of any page complains."""
+    lab.complaints.clear()
+    yield
+    for page in [page for context in lab.contexts.values() for page in context.pages]:
+        page.close()
+    assert not lab.complaints
+
+
+def add_person(page: Page, url: str, name: str) -> None:
+    page.goto(f"{url}/admin/farm/user/add/")
+    page.fill("[name=username]", name)
+    page.fill("[name=password1]", PASSWORD)
+    page.fill("[name=password2]", PASSWORD)
+    save(page)
+
+
+def add_printer(page: Page, url: str, name: str, peer: SimulatorPeer) -> None:
+    page.goto(f"{url}/admin/printers/printer/add/")
+    page.fill("[name=name]", name)
+    page.select_option("[name=kind]", peer.kind)
+    page.fill("[name=url]", peer.url)
+    page.fill("[name=api_key]", peer.api_key)
+    page.check("[name=bed_clear]")
+    save(page)
+
+
+def add_grant(page: Page, url: str, printer: str, person: str, role: str) -> None:
+    page.goto(f"{url}/admin/printers/grant/add/")
+    page.select_option("[name=user]", label=person)
+    page.select_option("[name=printer]", label=printer)
+    page.select_option("[name=role]", label=role)
+    save(page)
+
+
+def save(page: Page) -> None:
+    page.locator("[name=_save]").click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+
+def stl(triangles: Triangles, path: Path) -> Path:
+    facets = np.zeros(len(triangles), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+    facets["corners"] = triangles
+    path.write_bytes(b"part".ljust(80) + len(triangles).to_bytes(4, "little") + facets.tobytes())
+    return path
+
+
+def card(page: Page, printer: str) -> Any:
+    return page.locator("article.card").filter(has=page.get_by_role("heading", name=printer, exact=True))
+
+
+def submit(page: Page, model: Path, printer: str) -> None:
+    page.get_by_role("link", name="Print", exact=True).click()
+    page.get_by_label("Drop a model here").set_input_files(model)
+    expect(page.get_by_role("heading", name=model.name)).to_be_visible()
+    page.get_by_role("radio", name=printer).check()
+    page.get_by_role("radio", name="Draft").check()
+    page.get_by_role("button", name="Print it").click()
+    expect(page.get_by_role("heading", name="What happened")).to_be_visible()
+
+
+def clear_bed(wall: Page, printer: str, then: str = "") -> None:
+    """``then``: what the card says next, unless another print begins at once."""
+    card(wall, printer).get_by_role("button", name="Clear bed").click()
+    wall.get_by_role("button", name="Yes, it is empty").click()
+    if then:
+        expect(card(wall, printer).locator(".badge")).to_have_text(then)
+
+
+def percent(text: str | None) -> int:
+    return int((text or "0").removesuffix(" %"))
+
+
+# -- stories
+def test_a_model_becomes_a_print_and_everybody_sees_it_move(lab: Lab, tmp_path: Path) -> None:
+    sam, wall, operator = lab.page("sam"), lab.page("sam"), lab.page("olivia")
+    wall.evaluate("window.loaded = 'once'")
+    submit(sam, stl(box(60, 60, 40), tmp_path / "hook.stl"), "Anvil")
+    expect(sam.locator("#job-status")).to_have_text("Printing")
+
+    live = card(wall, "Anvil")
+    expect(live.locator(".badge")).to_have_text("Printing")
+    expect(live.get_by_text("hook.stl")).to_be_visible()
+    expect(live.get_by_text("done")).to_be_visible()
+    seen: set[tuple[int, float]] = set()
+
+    def moved() -> bool:
+        shown = live.locator("[data-f=percent]").text_content()
+        seen.add((percent(shown), live.locator("progress").evaluate("bar => bar.value")))
+        return len({words for words, _ in seen}) >= 3 and len({bar for _, bar in seen}) >= 3
+
+    wait_until(moved, "the card moves", 120)
+    expect(live.locator("[data-heater=tool0]")).to_contain_text("210 / 210 °C")
+
+    # the next one waits, and is told for what
+    second = lab.page("sam")
+    submit(second, stl(box(8, 8, 4), tmp_path / "peg.stl"), "Anvil")
+    second.get_by_role("link", name="Queue", exact=True).click()
+    waiting = second.get_by_role("listitem").filter(has_text="peg.stl")
+    expect(waiting).to_contain_text("Anvil is printing another job")
+
+    lab.anvil.fault("speed", speed=5000)
+    expect(sam.locator("#job-status")).to_have_text("Completed")
+    expect(live.locator(".badge")).to_have_text("Bed not clear")
+    expect(waiting).to_contain_text("Anvil waits for somebody to clear its bed")
+    assert not live.get_by_role("button", name="Clear bed").count()
+    clear_bed(operator, "Anvil")
+
+    second.get_by_role("link", name="My prints").first.click()
+    row = second.get_by_role("row").filter(has_text="peg.stl")
+    expect(row).to_contain_text("Completed")
+    expect(second.get_by_role("row").filter(has_text="hook.stl")).to_contain_text("Completed")
+    expect(row).to_contain_text("Anvil")
+    assert wall.evaluate("window.loaded") == "once"
+    expect(live.locator(".badge")).to_have_text("Bed not clear")
+    clear_bed(operator, "Anvil", then="Ready")
+    lab.anvil.fault("speed", speed=SPEED)
+
+
+def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(lab: Lab, tmp_path: Path) -> None:
+    sam = lab.page("sam")
+    submit(sam, stl(box(60, 60, 40), tmp_path / "block.stl"), "Bellows")
+    expect(sam.locator("#job-status")).to_have_text("Printing")
+    lab.bellows.fault("speed", speed=1)  # it takes hours now, so it cannot end before it is cancelled
+    page = lab.page("olivia")
+    card(page, "Bellows").get_by_role("link").click()
+    badge, outcomes = page.locator("#state .badge"), page.locator("#commands")
+
+    page.get_by_role("button", name="Pause").click()
+    expect(outcomes).to_contain_text("Pause: confirmed by the printer")
+    expect(badge).to_have_text("Paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(outcomes).to_contain_text("Resume: confirmed by the printer")
+    expect(badge).to_have_text("Printing")
+
+    page.get_by_role("button", name="Cancel print").click()
+    page.get_by_role("button", name="Keep printing").click()
+    expect(badge).to_have_text("Printing")
+    page.get_by_role("button", name="Cancel print").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the print").click()
+    expect(outcomes).to_contain_text("Cancel the print: confirmed by the printer")
+    expect(sam.locator("#job-status")).to_have_text("Cancelled")
+    expect(badge).to_have_text("Bed not clear")
+
+    page.goto(lab.farm.url)
+    clear_bed(page, "Bellows", then="Ready")
+    lab.bellows.fault("speed", speed=SPEED)
+
+
+def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
+    served.reload()  # temperatures breathe
+    said: str = card(painted, printer).inner_text()
+    return said == card(served, printer).inner_text()
+
+
+def test_what_the_server_writes_is_what_the_script_paints(lab: Lab) -> None:
+    """Words and numbers are decided in two languages: printers/looks.py and static/live.js."""
+    plain = lab.browser.new_context(java_script_enabled=False, storage_state=lab.state("ada"))
+    served = plain.new_page()
+    served.goto(lab.farm.url)
+    painted = lab.page("ada")
+    changed = "document.querySelectorAll('[data-f=word], [data-f=temps]').forEach((el) => el.replaceChildren('?'))"
+    painted.evaluate(changed)  # so that whatever stands there then is the script's
+    for printer in ("Anvil", "Bellows"):
+        expect(card(painted, printer).locator(".badge")).not_to_have_text("?")
+        wait_until(partial(reads_the_same, printer, painted, served), f"{printer} reads the same", 60)
+    plain.close()
+
+
+class Line:
+    """A tab's way to the live socket, which can be cut."""
+
+    def __init__(self, page: Page) -> None:
+        self._open: list[WebSocketRoute] = []
+        self.is_cut = False
+        page.route_web_socket("**/ws/live/", self._begins)
+
+    def _begins(self, socket: WebSocketRoute) -> None:
+        if self.is_cut:
+            socket.close()
+        else:
+            socket.connect_to_server()
+            self._open.append(socket)
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for socket in self._open:
+            socket.close()
+
+
+def test_a_page_says_when_it_lost_the_farm_and_finds_it_again(lab: Lab) -> None:
+    page = lab.page("sam")
+    line = Line(page)
+    page.reload()
+    lost = page.get_by_text("Connection lost, showing the last known state")
+    expect(lost).to_be_hidden()
+    line.cut()
+    expect(lost).to_be_visible()
+    lab.farm.kill_child("web")
+    line.is_cut = False
+    expect(lost).to_be_hidden()
+    expect(card(page, "Anvil").locator(".badge")).to_have_text("Ready")
+    lab.complaints[:] = [text for text in lab.complaints if "WebSocket" not in text]  # the browser's own words
+
+
+def test_a_refusal_is_said_where_the_reader_looks(lab: Lab, tmp_path: Path) -> None:
+    page = lab.page("sam", "/submit/")
+    torn = tmp_path / "torn.stl"
+    torn.write_bytes(b"solid nothing")
+    page.get_by_label("Drop a model here").set_input_files(torn)
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Drop a model here")).to_be_enabled()
+    lab.complaints[:] = [text for text in lab.complaints if "422" not in text]  # the browser's own words
+    assert page.url.endswith("/submit/")
+
+
+def test_it_can_be_read_on_a_phone(lab: Lab) -> None:
+    page = lab.page("olivia")
+    page.get_by_role("link", name="Anvil").click()
+    expect(page.get_by_role("heading", name="The machine")).to_be_visible()
+    printer = page.url.removeprefix(lab.farm.url)
+    for path in ("/", printer, "/submit/", "/queue/", "/prints/"):
+        page.goto(lab.farm.url + path)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, f"{path} must be scrolled sideways: {wide} px"
+
+
+def test_the_admin_works_under_its_policy(lab: Lab) -> None:
+    page = lab.page("ada", "/admin/printers/printer/")
+    page.get_by_role("row").filter(has_text="Anvil").get_by_role("checkbox").check()
+    page.locator("[name=action]").first.select_option("test_connection")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_text("Anvil: OctoPrint 1.11.8 answers, idle.")).to_be_visible()
+    for path in ("farm/user", "printers/grant", "printers/command", "jobs/job", "jobs/print", "slicing/printerprofile"):
+        page.goto(f"{lab.farm.url}/admin/{path}/")
+        expect(page.locator("#changelist")).to_be_visible()
