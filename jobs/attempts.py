@@ -113,19 +113,29 @@ def remote_name(attempt: Print) -> str:
 
 
 def _upload_and_start(attempt: Print, printer: Printer, worker: str) -> None:
-    assert attempt.gcode is not None  # noqa: S101 - the caller looked
     driver = open_driver(printer)
     try:
-        _try_delete(driver, attempt)  # a worker before us may have died while uploading
-        _keep(attempt, worker, remote_name=remote_name(attempt), remote_path="", message=f"Sending to {printer.name}.")
-        reporter = _Reporter(attempt, worker)
-        remote = driver.upload(Path(attempt.gcode.file.path), attempt.remote_name, reporter.sent)
-        _keep(attempt, worker, remote_path=remote.path, progress=0.0)
-        _commit_start(attempt, printer, worker, remote.path)
+        if attempt.file_on_printer:  # a worker before us died while uploading: what it left is never started
+            _try_delete(driver, attempt.file_on_printer)
+        _commit_start(attempt, printer, worker, _upload(driver, attempt, worker))
     except DriverError as error:
         _give_up(attempt, worker, f"{printer.name} did not take the file: {error.message}")
     finally:
         driver.close()
+
+
+def _upload(driver: PrinterDriver, attempt: Print, worker: str) -> str:
+    """The path of the verified file on the printer. Raises DriverError, Stopped; what arrived is deleted then."""
+    assert attempt.gcode is not None  # noqa: S101 - the caller looked
+    name = left = remote_name(attempt)
+    _keep(attempt, worker, remote_name=name, remote_path="", message=f"Sending to {attempt.printer_name}.")
+    try:
+        left = driver.upload(Path(attempt.gcode.file.path), name, _Reporter(attempt, worker).sent).path
+        _keep(attempt, worker, remote_path=left, progress=0.0)
+    except (DriverError, Stopped):
+        _try_delete(driver, left)  # if the attempt is no longer ours, nobody else knows of it
+        raise
+    return left
 
 
 def _keep(attempt: Print, worker: str, **fields: Any) -> None:
@@ -191,13 +201,12 @@ def _give_up(attempt: Print, worker: str, message: str) -> None:
         services.not_started(attempt, to, message, only={"worker": worker})
 
 
-def _try_delete(driver: PrinterDriver, attempt: Print) -> bool:
-    """Whether what was sent to the printer is gone from it again (or was never there)."""
+def _try_delete(driver: PrinterDriver, path: str) -> bool:
+    """Whether that file is gone (or was never there)."""
     try:
-        if left := attempt.file_on_printer:
-            driver.delete_file(left)
+        driver.delete_file(path)
     except DriverError as error:
-        log.info("file_left", print=str(attempt.pk), error=error.message)
+        log.info("file_left", file=path, error=error.message)
         return False
     return True
 
@@ -306,7 +315,7 @@ def clean_up(print_id: UUID) -> None:
         return
     driver = open_driver(found.printer)
     try:
-        if _try_delete(driver, found):  # else housekeeping tries again
+        if _try_delete(driver, found.file_on_printer):  # else housekeeping tries again
             Print.objects.filter(pk=print_id).update(file_deleted=True)
     finally:
         driver.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -120,11 +120,13 @@ class FakeTask:
     def _compare_marker(self) -> None:
         """Was anything printed while nobody listened?"""
         known = Printer.objects.get(pk=self.printer.pk).marker
-        driver = self.machines.open_driver(self.printer)
-        self._note_marker(printed=known is not None and driver.printed_since(known["record"]))
+        with closing(self.machines.open_driver(self.printer)) as driver:
+            printed = known is not None and driver.printed_since(known["record"])
+        self._note_marker(printed)
 
     def _note_marker(self, printed: bool) -> None:
-        record = self.machines.open_driver(self.printer).marker()
+        with closing(self.machines.open_driver(self.printer)) as driver:
+            record = driver.marker()
         with committed():
             services.note_marker(self.printer.pk, self.fence, record, printed)
 

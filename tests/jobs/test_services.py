@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from farm.errors import Conflict, Forbidden, Invalid
 from jobs import services
-from jobs.models import Job, Print
+from jobs.models import Job, JobEvent, Print
 from jobs.states import JOB_TERMINAL, PRINT_TERMINAL, JobStatus, PrintStatus
 from printers.models import Command, CommandKind, CommandStatus, Role
 from tests.cast import Cast, attempt, falls_silent, gcode, grant, job, model, says
