@@ -19,27 +19,47 @@ from printers.drivers.base import PrinterStatus
 from printers.models import Command, CommandKind, Printer, Role
 from printers.signals import occupants
 from printers.views import state_views
-from slicing.models import PrinterProfile
+from slicing.models import PrinterProfile, shown_name
 
 
 class PrinterSerializer(serializers.ModelSerializer[Printer]):
     api_key = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=200)
     bed_clear = serializers.BooleanField(write_only=True, default=False, help_text="only when adding")
     profile = serializers.PrimaryKeyRelatedField(queryset=PrinterProfile.objects.all(), required=False)
-    url = serializers.CharField(max_length=300)
+    url = serializers.CharField(max_length=300, help_text="shown to those who manage it")
+    role = serializers.SerializerMethodField(help_text="yours: view, submit, operate or manage")
 
     class Meta:
         model = Printer
-        fields = ["id", "name", "kind", "url", "api_key", "profile", "place", "enabled", "maintenance", "bed_clear"]
-        extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}  # a taken name is a 409 of the service
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "url",
+            "api_key",
+            "profile",
+            "place",
+            "enabled",
+            "maintenance",
+            "bed_clear",
+            "role",
+        ]
+        extra_kwargs: ClassVar[dict[str, Any]] = {
+            "name": {"validators": [shown_name]},  # a taken name is a 409 of the service
+            "place": {"validators": [shown_name]},
+            "maintenance": {"validators": [shown_name], "help_text": "why nothing new may be printed; empty: it may"},
+        }
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_role(self, printer: Printer) -> str | None:
+        role = self.context["roles"].get(printer.pk)
+        return Role(role).label if role else None
 
     def to_representation(self, instance: Printer) -> dict[str, Any]:
         """Addresses only to those who manage: a printer's own page has no login of ours."""
         data = super().to_representation(instance)
-        roles: dict[UUID, int] = self.context["roles"]
-        if roles.get(instance.pk, 0) < Role.MANAGE:
+        if self.context["roles"].get(instance.pk, 0) < Role.MANAGE:
             del data["url"]
-        data["role"] = Role(roles[instance.pk]).label if instance.pk in roles else None
         return data
 
 
@@ -111,13 +131,21 @@ IdentitySerializer = inline_serializer(
         "capabilities": serializers.ListField(child=serializers.CharField()),
     },
 )
-FileSerializer = inline_serializer(
-    "RemoteFile",
+FilesSerializer = inline_serializer(
+    "RemoteFiles",
     {
-        "path": serializers.CharField(),
-        "size": serializers.IntegerField(allow_null=True),
-        "location": serializers.CharField(),
-        "modified": serializers.FloatField(allow_null=True),
+        "next": serializers.CharField(allow_null=True),
+        "previous": serializers.CharField(allow_null=True),
+        "results": inline_serializer(
+            "RemoteFile",
+            {
+                "path": serializers.CharField(),
+                "size": serializers.IntegerField(allow_null=True, help_text="bytes"),
+                "location": serializers.CharField(),
+                "modified": serializers.FloatField(allow_null=True, help_text="s since 1970, by the printer's clock"),
+            },
+            many=True,
+        ),
     },
 )
 _LOCATION = OpenApiParameter("location", enum=["local", "sdcard"], default="local")
@@ -262,7 +290,7 @@ class OneCommand(FarmView):
 class Files(FarmView):
     """Files on the printer itself."""
 
-    @extend_schema(parameters=[_LOCATION], responses={200: FileSerializer})
+    @extend_schema(parameters=[_LOCATION], responses={200: FilesSerializer})
     def get(self, request: Request, pk: UUID) -> Response:
         printer = access.get(person(request), pk, Role.OPERATE)
         location = _location(request)

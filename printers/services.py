@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,13 +64,19 @@ _NOT_WHILE_PRINTING = (CommandKind.HOME, CommandKind.JOG, CommandKind.GCODE, Com
 
 
 # -- printers
+#: what an address of a printer needs: no escapes, no brackets but those of IPv6
+_PLAIN_URL = re.compile(r"[a-z]+://[A-Za-z0-9._~:@?#\[\]-]*(/[A-Za-z0-9._~/?#-]*)?", re.ASCII | re.IGNORECASE)
+
+
 def check_url(url: str) -> str:
     """The URL as it is stored. Raises Invalid with a sentence when it must not be used."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise Invalid("This is not an address like http://192.168.1.20:5000.", field="url") from None
+        port = 0
+    if port == 0 or not _PLAIN_URL.fullmatch(url.strip()) or ".." in url:
+        raise Invalid("This is not an address like http://192.168.1.20:5000.", field="url")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("A printer's address starts with http:// or https:// and names a host.", field="url")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -119,7 +126,7 @@ def add_printer(
         profile=profile or default_profile(),
         **fields,
     )
-    _save_new(printer)
+    _save(printer, force_insert=True)
     Lease.objects.create(printer=printer)
     if bed_clear:
         BedClear.objects.create(printer=printer, n=printer.bed, by=by, reason="said so when adding the printer")
@@ -127,12 +134,13 @@ def add_printer(
     return printer
 
 
-def _save_new(printer: Printer) -> None:
-    if Printer.objects.filter(name=printer.name).exists():
+def _save(printer: Printer, **how: Any) -> None:
+    """Raises Conflict: names are unique."""
+    if Printer.objects.filter(name=printer.name).exclude(pk=printer.pk).exists():
         raise Conflict(f"There is a printer called {printer.name} already.", field="name")
     try:
         with transaction.atomic():
-            printer.save(force_insert=True)
+            printer.save(**how)
     except IntegrityError:
         raise Conflict(f"There is a printer called {printer.name} already.", field="name") from None
 
@@ -149,7 +157,7 @@ def change_printer(printer: Printer, **fields: Any) -> Printer:
         raise Conflict("A print is on this printer: wait for its end before giving it another address.")
     for key, value in fields.items():
         setattr(printer, key, value)
-    printer.save(update_fields=list(fields))
+    _save(printer, update_fields=list(fields))
     if moved or "sealed_key" in fields or "enabled" in fields:
         # the bridge lets go and connects anew with what is true now
         Lease.objects.filter(printer=printer).update(holder="", expires_at=None)

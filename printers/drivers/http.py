@@ -49,8 +49,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 def allowed_address(host: str, networks: Sequence[IPNetwork]) -> str | None:
     """The address of ``host`` to connect to: the first one (IPv4 before IPv6) inside ``networks``, or None.
 
-    Link-local, multicast and unspecified addresses are never allowed, whatever ``networks`` says (cloud metadata
-    services live on link-local ones). Raises Unreachable when the name has no address at all.
+    Link-local, multicast and unspecified addresses and clouds' metadata services (most live on link-local ones) are
+    never allowed, whatever ``networks`` says. Raises Unreachable when the name has no address at all.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -67,8 +67,12 @@ def _unwrapped(text: str) -> IPAddress:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+#: Amazon's instance metadata service, inside the private fc00::/7
+_METADATA_V6 = ipaddress.ip_address("fd00:ec2::254")
+
+
 def _is_allowed(address: IPAddress, networks: Sequence[IPNetwork]) -> bool:
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    if address.is_link_local or address.is_multicast or address.is_unspecified or address == _METADATA_V6:
         return False
     return any(address in network for network in networks)
 
