@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -19,10 +19,11 @@ from farm.errors import NotFound
 from farm.paging import Pages
 from jobs import access, services
 from jobs.models import Job, JobEvent, Print
-from jobs.states import PrintStatus
+from jobs.states import PRINT_TERMINAL, PrintStatus
 from printers import access as printer_access
 from printers.models import Role
 from slicing.api import RevisionSerializer, own_gcodes, own_models
+from slicing.models import shown_name
 
 
 class PrintSerializer(serializers.ModelSerializer[Print]):
@@ -112,16 +113,26 @@ class EventSerializer(serializers.ModelSerializer[JobEvent]):
 
     class Meta:
         model = JobEvent
-        fields = ["id", "print", "old", "new", "cause", "message", "person", "at"]
+        fields = ["print", "old", "new", "cause", "message", "person", "at"]
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_person(self, event: JobEvent) -> str | None:
         return event.actor.shown_name if event.actor else None
 
 
-def _text(request: Request, name: str) -> str:
-    """One field of a small JSON body."""
-    return str(request.data.get(name, ""))[:300] if isinstance(request.data, dict) else ""
+class RejectSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(default="", allow_blank=True, max_length=300, validators=[shown_name])
+
+
+class DecideSerializer(serializers.Serializer[Any]):
+    outcome = serializers.ChoiceField(choices=[status.value for status in PRINT_TERMINAL])
+
+
+def _asked(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
+    """What a body says. Raises ValidationError."""
+    serializer.is_valid(raise_exception=True)
+    asked: dict[str, Any] = serializer.validated_data
+    return asked
 
 
 _RELATED = ("prints__job__owner",)
@@ -145,9 +156,7 @@ class Jobs(FarmView, GenericAPIView[Job]):
 
     @extend_schema(request=JobRequestSerializer, responses={201: JobSerializer})
     def post(self, request: Request) -> Response:
-        serializer = JobRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        wanted = serializer.validated_data
+        wanted = _asked(JobRequestSerializer(data=request.data))
         user = person(request)
         job = services.submit(
             user,
@@ -210,10 +219,11 @@ class ApproveJob(FarmView):
 class RejectJob(FarmView):
     """Staff: do not print it, and say why."""
 
-    @extend_schema(request=inline_serializer("Reject", {"reason": serializers.CharField()}), responses=JobSerializer)
+    @extend_schema(request=RejectSerializer, responses=JobSerializer)
     def post(self, request: Request, pk: UUID) -> Response:
         job = access.get(person(request), pk)
-        services.reject(job, by=person(request), why=_text(request, "reason"))
+        access.require_staff(person(request))
+        services.reject(job, by=person(request), why=_asked(RejectSerializer(data=request.data))["reason"])
         return Response(JobSerializer(job).data)
 
 
@@ -264,10 +274,9 @@ class OnePrint(FarmView):
 class DecidePrint(FarmView):
     """Staff looked at the machine and say how a print ended that the farm cannot follow."""
 
-    @extend_schema(request=inline_serializer("Decide", {"outcome": serializers.CharField()}), responses=PrintSerializer)
+    @extend_schema(request=DecideSerializer, responses=PrintSerializer)
     def post(self, request: Request, pk: UUID) -> Response:
-        access.require_staff(person(request))
         attempt = access.get_print(person(request), pk)
-        outcome = _text(request, "outcome")
-        services.decide(attempt, outcome, by=person(request))
+        access.require_staff(person(request))
+        services.decide(attempt, _asked(DecideSerializer(data=request.data))["outcome"], by=person(request))
         return Response(PrintSerializer(attempt).data)

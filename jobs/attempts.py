@@ -81,6 +81,8 @@ def _send(attempt: Print, worker: str) -> None:
         _give_up(attempt, worker, "Preparing it for the printer stopped every time in the middle.")
     elif _has_gcode(attempt):
         _upload_and_start(attempt, attempt.printer, worker)
+    elif attempt.job.model is None:
+        _give_up(attempt, worker, f"The profile of {attempt.printer.name} is no longer what its G-code was made for.")
     else:
         _keep(attempt, worker, message=f"Being sliced for {attempt.printer.name}.")
         Print.objects.filter(pk=attempt.pk, worker=worker).update(worker=SLICER, worker_until=None)
