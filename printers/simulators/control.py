@@ -3,7 +3,8 @@
 The door is ``/simulator/`` (needs the API key), off the vendor's protocol::
 
     POST {"fault": NAME, ...}    do something that real printers do at the worst moment; see Simulator.faults
-    GET                          what really happened: starts per file, commands in order, filament through the nozzle
+    GET                          what really happened: starts per file, commands in order, filament through the nozzle;
+                                 which ordered faults are still to come; whether it is at rest
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Orders:
         waiting = self._waiting.get(name)
         return waiting.pop(0) if waiting else None
 
+    @property
+    def waiting(self) -> list[str]:
+        """Names of the faults that have not happened yet."""
+        return [name for name, details in self._waiting.items() if details]
+
     def clear(self) -> None:
         self._waiting.clear()
 
@@ -64,6 +70,7 @@ class Simulator(ABC):
         self.starts: Counter[str] = Counter()
         self.commands: list[str] = []
         self.uploads: list[str] = []
+        self._usual_speed = speed
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -178,7 +185,17 @@ class Simulator(ABC):
             "filament_mm": self.machine.extruded,
             "speed": self.speed,
             "printing": self.machine.job is not None,
+            "ordered": self.orders.waiting,
+            "at_rest": self.at_rest,
         }
+
+    @property
+    def at_rest(self) -> bool:
+        """Cold, idle, as fast as it was started and with no fault to come: nothing of an earlier test is left."""
+        machine, web = self.machine, self.web
+        idle = machine.job is None and not machine.busy and machine.failure is None and machine.cold
+        healthy = not web.hanging and not web.upload_delay and not self.orders.waiting
+        return idle and healthy and self.speed == self._usual_speed
 
     def _control(self, request: Request) -> Response:
         if not self.authorised(request):

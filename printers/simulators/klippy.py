@@ -4,7 +4,8 @@ Klipper itself is not on any package index, so the real Moonraker is tested agai
 (JSON objects that end in 0x03) with a machine made of arithmetic behind it. The simulated Moonraker uses the same
 :class:`Klippy` without the socket. Behaviour and wording were held against Klipper v0.13.
 
-For tests, two commands that Klipper does not have: ``SIMULATE_SHUTDOWN MSG="..."`` and ``SIMULATE_SPEED FACTOR=n``.
+For tests, what Klipper does not have: a command ``SIMULATE_SHUTDOWN MSG="..."`` and, because a command waits behind
+what the machine is at, a request ``simulate/speed {"factor": n}``.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class Session:
             await klippy.script(str(_needed(params, "script")))
         elif method == "emergency_stop":
             klippy.shutdown("Shutdown due to webhooks request")
+        elif method == "simulate/speed":
+            klippy.speed = float(_needed(params, "factor"))
         elif method == "gcode/subscribe_output":
             self._output = params.get("response_template", {})
         elif method in ("objects/query", "objects/subscribe"):

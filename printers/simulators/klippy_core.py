@@ -20,6 +20,7 @@ from printers.simulators.machine import Command, Machine, MachineError, Wait, pa
 #: Klippy answers queries and sends changes on this beat (4 Hz).
 BEAT_SECONDS = 0.25
 #: Klipper plans at least this far ahead, so no print with a move in it is over sooner, however fast the machine.
+#: It is longer than a beat: whoever listens sees every print at work, here also when this process was held up.
 PLANNING_SECONDS = 0.3
 STARTUP_SECONDS = 0.3
 TICK = 0.02
@@ -74,6 +75,7 @@ class Klippy:
         self.is_paused = self.sd_was_active = False
         self._ends_at: float | None = None
         self._beat_at = 0.0
+        self._seen_printing = False
         self._waiting: list[tuple[Wanted, asyncio.Future[Status]]] = []
 
     # -- life
@@ -147,13 +149,14 @@ class Klippy:
         """Let this many real seconds pass."""
         self.machine.advance(seconds * self.speed)
         now = time.monotonic()
-        if self._ends_at is not None and now >= self._ends_at:
+        if self._ends_at is not None and now >= self._ends_at and self._seen_printing:
             self._complete()
         if self.online and now >= self._beat_at:
             self._beat_at = now + BEAT_SECONDS
             self._beat(now)
 
     def _beat(self, now: float) -> None:
+        self._seen_printing = self.sd.active
         waiting, self._waiting = self._waiting, []
         for objects, answer in waiting:
             if not answer.done():
@@ -220,7 +223,6 @@ class Klippy:
             "SDCARD_RESET_FILE": self._reset_file,
             "SET_PRINT_STATS_INFO": self._set_layers,
             "SIMULATE_SHUTDOWN": lambda c: self.shutdown(_words(c).get("MSG", "MCU 'mcu' shutdown: Simulated")),
-            "SIMULATE_SPEED": lambda c: setattr(self, "speed", float(_words(c)["FACTOR"])),
             "TURN_OFF_HEATERS": lambda c: self._turn_off_heaters(),
         }
         slow: dict[str, Callable[[Command], Wait]] = {"SET_HEATER_TEMPERATURE": self._set_heater}
@@ -282,6 +284,7 @@ class Klippy:
         self.print_stats.start()
         self._ends_at = None
         self._planned_until = time.monotonic() + PLANNING_SECONDS
+        self._seen_printing = False
 
     def _pause(self, command: Command) -> None:
         if self.is_paused:
@@ -356,6 +359,10 @@ class Klippy:
     def remember_position(self) -> None:
         if self.machine.job is not None:
             self.sd.position = self.machine.job.position
+
+    @property
+    def at_rest(self) -> bool:
+        return self.state == "ready" and not self.is_paused and self.print_stats.state not in ("printing", "paused")
 
     # -- what Klippy tells
     def info(self) -> dict[str, Any]:

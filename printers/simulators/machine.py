@@ -208,6 +208,10 @@ class Machine:
     def busy(self) -> bool:
         return self._running is not None or bool(self._scripts)
 
+    @property
+    def cold(self) -> bool:
+        return all(not heater.target and heater.actual == heater.ambient for heater in self.heaters.values())
+
     # -- commands from outside
     def run(self, lines: list[str], done: Callable[[MachineError | None], None] = lambda error: None) -> None:
         """Queue lines to run before the next line of the file. ``done`` gets the error that ended them, or None."""

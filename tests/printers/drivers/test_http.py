@@ -6,8 +6,10 @@ import io
 import ipaddress
 import socket
 import ssl
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -24,15 +26,16 @@ from tests.printers.drivers.raw import (
     hanging_up,
     serving,
     silent,
+    swallowing,
 )
 
 KEY = "SECRETKEY0123456789"
-SHORT = (1.0, 0.3)
+SHORT = (4.0, 0.3)  # (connect, read) seconds, for an answer that certainly never comes
 PRIVATE = [ipaddress.ip_network(network) for network in ("10.0.0.0/8", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8")]
 
 
-def write(door: Door) -> http.Answer:
-    return door.write("POST", "/api/job", {"command": "cancel"}, timeout=SHORT)
+def write(door: Door, timeout: tuple[float, float] = http.TIMEOUT) -> http.Answer:
+    return door.write("POST", "/api/job", {"command": "cancel"}, timeout=timeout)
 
 
 # -- what went wrong, by what the caller must do
@@ -54,13 +57,11 @@ def test_nothing_there_is_unreachable_even_for_a_write() -> None:
 
 @pytest.mark.parametrize("behaviour", [silent, hanging_up, dripping])
 def test_a_write_without_an_answer_is_unclear_and_a_read_unreachable(behaviour: Behaviour) -> None:
-    began = time.monotonic()
     with serving(behaviour) as raw:
         with pytest.raises(Unclear):
-            write(Door(raw.url, KEY))
+            write(Door(raw.url, KEY), SHORT)
         with pytest.raises(Unreachable):
             Door(raw.url, KEY).read("/", timeout=SHORT)
-    assert time.monotonic() - began < 5
     assert len(raw.heads) == 2, "something was sent twice"
 
 
@@ -247,11 +248,45 @@ def test_an_upload_has_a_length_and_is_never_chunked() -> None:
     assert max(after - before for before, after in zip(sent, sent[1:], strict=False)) <= 65_536
 
 
+class Endless(io.RawIOBase):
+    """More than any buffer between here and the printer takes. ``on_read`` is called for every block."""
+
+    size = 2**40
+
+    def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
+        self.blocks = 0
+        self._on_read = on_read
+
+    def read(self, size: int = -1) -> bytes:
+        self.blocks += 1
+        self._on_read()
+        return bytes(size)
+
+    def parts(self) -> Multipart:
+        return Multipart({}, "a.gcode", cast("BinaryIO", self), self.size)
+
+
 def test_an_upload_that_crawls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "UPLOAD_TIMEOUT", (1.0, 0.001))
-    monkeypatch.setattr(http, "SLOWEST_UPLOAD", 10**12)
-    with serving(silent) as raw, pytest.raises(Unclear, match="slow"):
-        Door(raw.url).upload("/", Multipart({}, "a.gcode", io.BytesIO(b"x"), 1))
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(http, "time", clock)
+    monkeypatch.setattr(Endless, "size", 50 * 65_536)
+
+    def half_a_minute_passes() -> None:
+        clock.now += 30  # for 64 KiB: a tenth of the slowest speed that is waited for
+
+    source = Endless(half_a_minute_passes)
+    with serving(swallowing) as raw, pytest.raises(Unclear, match="slow"):
+        Door(raw.url).upload("/", source.parts())
+    allowed = http.UPLOAD_TIMEOUT[1] + Endless.size / http.SLOWEST_UPLOAD
+    assert source.blocks == allowed // 30 + 1
+
+
+def test_an_upload_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "UPLOAD_TIMEOUT", (0.3, 0.3))
+    source = Endless()
+    with serving(silent) as raw, pytest.raises(Unclear, match="did not answer"):
+        Door(raw.url).upload("/", source.parts())
+    assert 0 < source.blocks * 65_536 < 2**30, "it stopped in the middle"
 
 
 # -- paths

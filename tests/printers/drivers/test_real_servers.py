@@ -23,6 +23,7 @@ def klipper(moonraker: MoonrakerPeer, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench("moonraker", moonraker, tmp_path)
     bench.settle()
     yield bench
+    moonraker.set_speed(moonraker.speed)
     bench.settle()
 
 
@@ -48,7 +49,7 @@ class TestMoonraker:
     def test_a_print_goes_on_while_moonraker_restarts(self, klipper: Bench, how: signal.Signals) -> None:
         """Its history says server_exit or interrupted for ever; the print ends well all the same."""
         driver = klipper.driver()
-        path = klipper.send(driver, 200)
+        path = klipper.send(driver, LONG)
         with Watch(driver) as watch:
             driver.start(path)
             watch.until_status(PrinterStatus.PRINTING)
@@ -59,6 +60,7 @@ class TestMoonraker:
         with Watch(driver) as watch:
             back = watch.until_status(PrinterStatus.PRINTING)
             assert not ended_as(path, Outcome.FAILED)(back)
+            klipper.peer.set_speed(10_000)
             watch.until(idle_after(path, Outcome.COMPLETED))
         record = driver.find_ended(path)
         assert record is not None
@@ -125,12 +127,14 @@ class TestMoonraker:
     ) -> None:
         monkeypatch.setattr(moonraker, "BLOCKING_TIMEOUT", (4.0, 0.5))
         driver = klipper.driver()
-        path = driver.upload(klipper.gcode(1, "G4 P40000\n" * 2), "dwell.gcode").path
+        path = driver.upload(klipper.gcode(1, "G4 P40000000\n" * 2), "dwell.gcode").path  # half an hour each
         with Watch(driver) as watch:
             driver.start(path)
             watch.until_status(PrinterStatus.PRINTING)
             with pytest.raises(Unclear):
                 driver.cancel()
+            assert isinstance(klipper.peer, MoonrakerPeer)
+            klipper.peer.set_speed(100_000)
             watch.until(idle_after(path, Outcome.CANCELLED))
 
     def test_a_trusted_client_needs_no_key(self, klipper: Bench) -> None:
@@ -159,8 +163,8 @@ class TestOctoPrint:
         as_admin = {"X-Api-Key": pi.peer.api_key}
         users = f"{pi.peer.url}/api/access/users"
         viewer = {"name": "viewer", "password": "farm", "active": True, "groups": ["readonly"]}
-        requests.post(users, json=viewer, headers=as_admin, timeout=10).raise_for_status()
-        key = requests.post(f"{users}/viewer/apikey", headers=as_admin, timeout=10).json()["apikey"]
+        requests.post(users, json=viewer, headers=as_admin, timeout=DEADLINE_S).raise_for_status()
+        key = requests.post(f"{users}/viewer/apikey", headers=as_admin, timeout=DEADLINE_S).json()["apikey"]
         weak = pi.driver(api_key=key)
         with pytest.raises(Unauthorised, match="CONTROL"):
             weak.identify()
@@ -174,11 +178,13 @@ class TestOctoPrint:
         as_admin = {"X-Api-Key": pi.peer.api_key}
         users = f"{pi.peer.url}/api/access/users"
         rights = {"active": True, "admin": False, "permissions": [], "groups": ["users"]}
-        requests.post(users, json={**rights, "name": "op", "password": "farm"}, headers=as_admin, timeout=10)
-        key = requests.post(f"{users}/op/apikey", headers=as_admin, timeout=10).json()["apikey"]
+        requests.post(users, json={**rights, "name": "op", "password": "farm"}, headers=as_admin, timeout=DEADLINE_S)
+        key = requests.post(f"{users}/op/apikey", headers=as_admin, timeout=DEADLINE_S).json()["apikey"]
         driver = pi.driver(api_key=key)
         with Watch(driver) as watch:
-            changed = requests.put(f"{users}/op", json={**rights, "groups": ["admins"]}, headers=as_admin, timeout=10)
+            changed = requests.put(
+                f"{users}/op", json={**rights, "groups": ["admins"]}, headers=as_admin, timeout=DEADLINE_S
+            )
             changed.raise_for_status()
             path = printing(pi, watch)
             driver.cancel()
@@ -193,7 +199,7 @@ class TestOctoPrint:
                     files={"file": ("somebody else's.gcode", source)},
                     data={"print": "true"},
                     headers={"X-Api-Key": pi.peer.api_key},
-                    timeout=10,
+                    timeout=DEADLINE_S,
                 )
             assert answer.json()["effectivePrint"] is True
             seen = watch.until_status(PrinterStatus.PRINTING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -28,57 +29,82 @@ from tests.printers.drivers.raw import (
 KEY = "SECRETKEY0123456789"
 
 
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "SILENCE_S", 0.6)
-    monkeypatch.setattr(sockets, "PING_S", 0.2)
-    monkeypatch.setattr(sockets, "SLICE_S", 0.05)
-    monkeypatch.setattr(http, "TIMEOUT", (0.5, 0.5))
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sockets, "time", clock)
+    monkeypatch.setattr(sockets, "SLICE_S", 0.02)
+    return clock
 
 
-def listened(behave: Behaviour, until: float = 5.0) -> list[object]:
-    """All that comes before the socket fails; the last is the failure."""
+Message = dict[str, object] | None
+
+
+def listened(
+    behave: Behaviour, after_each: Callable[[Message, threading.Event], None] = lambda *_: None
+) -> list[object]:
+    """All that comes until the socket fails or ``after_each(message, stop)`` sets ``stop``; a failure comes last.
+    None, that nothing came for a while, is not kept."""
     heard: list[object] = []
     stop = threading.Event()
-    alarm = threading.Timer(until, stop.set)
-    alarm.start()
-    with serving(speaking(behave)) as raw:
+    with serving(behave) as raw:
         try:
             with Door(raw.url, KEY).connect("/websocket") as link:
-                heard.extend(message for message in link.messages(stop) if message is not None)
+                for message in link.messages(stop):
+                    if message is not None:
+                        heard.append(message)
+                    after_each(message, stop)
         except DriverError as fault:
             heard.append(fault)
-    alarm.cancel()
     return heard
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_socket_that_falls_silent_is_dead() -> None:
-    message, fault = listened(saying(frame(b'{"a": 1}')))
+def test_a_socket_that_falls_silent_is_dead(clock: Clock) -> None:
+    def a_second_passes(message: Message, stop: threading.Event) -> None:
+        clock.now += 1 if message is None else 0
+
+    message, fault = listened(saying(frame(b'{"a": 1}')), a_second_passes)
     assert message == {"a": 1}
     assert isinstance(fault, Unreachable)
     assert "says nothing" in fault.message
+    assert clock.now == 1000 + sockets.SILENCE_S + 1
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_message_that_drips_in_is_silence() -> None:
-    def behave(link: socket.socket, raw: Raw) -> None:
-        link.sendall(frame(b"", announced=100))
+def test_a_message_that_drips_in_is_silence(clock: Clock) -> None:
+    def drip(link: socket.socket, raw: Raw) -> None:
+        link.sendall(frame(b"", announced=1_000_000))
         while not raw.over.wait(0.02):
+            clock.now += 1
             link.sendall(b" ")
 
-    (fault,) = listened(behave)
+    (fault,) = listened(speaking(drip))
     assert isinstance(fault, Unreachable)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_socket_that_has_nothing_to_say_but_answers_pings_lives() -> None:
-    heard = listened(answering_pings, until=1.5)
-    assert len(heard) >= 3
-    assert all(message == ALIVE for message in heard)
+def test_a_socket_that_has_nothing_to_say_but_answers_pings_lives(clock: Clock) -> None:
+    signs: list[Message] = []
+
+    def a_while_passes_after_each_sign(message: Message, stop: threading.Event) -> None:
+        if message is not None or not signs:
+            signs.append(message)
+            clock.now += sockets.SILENCE_S - 1
+        if len(signs) > 4:
+            stop.set()
+
+    heard = listened(speaking(answering_pings), a_while_passes_after_each_sign)
+    assert heard == [ALIVE] * 4
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "wire",
     [
@@ -93,29 +119,24 @@ def test_a_message_that_is_too_big_is_not_taken(wire: bytes) -> None:
     assert isinstance(fault, Garbled)
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("said", [b"hello", b"[1]", b"5", b"\xff\xfe"])
 def test_what_is_not_an_object_is_garbled(said: bytes) -> None:
     (fault,) = listened(saying(frame(said)))
     assert isinstance(fault, Garbled)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_connection_that_breaks_is_unreachable() -> None:
-    (fault,) = listened(hanging_up)
+    (fault,) = listened(speaking(hanging_up))
     assert isinstance(fault, Unreachable)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    ("behaviour", "expected"),
-    [
-        (answering("200 OK"), Garbled),
-        (answering("404 Not Found"), Garbled),
-        (hanging_up, Garbled),
-        (silent, Unreachable),
-    ],
-)
-def test_a_server_without_a_socket_is_named(behaviour: Behaviour, expected: type[DriverError]) -> None:
-    with serving(behaviour) as raw, pytest.raises(expected):
+@pytest.mark.parametrize("behaviour", [answering("200 OK"), answering("404 Not Found"), hanging_up])
+def test_a_server_without_a_socket_is_named(behaviour: Behaviour) -> None:
+    with serving(behaviour) as raw, pytest.raises(Garbled):
+        Door(raw.url, KEY).connect("/websocket")
+
+
+def test_a_server_that_never_answers_the_handshake_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "TIMEOUT", (0.3, 0.3))
+    with serving(silent) as raw, pytest.raises(Unreachable):
         Door(raw.url, KEY).connect("/websocket")

@@ -14,7 +14,7 @@ import websocket
 
 from tests.peers import SimulatorPeer, wait_for
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 KINDS = ("octoprint", "moonraker")
 
 
@@ -24,7 +24,9 @@ class Ask:
     def __init__(self, url: str, api_key: str) -> None:
         self.url, self.api_key = url, api_key
 
-    def __call__(self, method: str, path: str, *, key: str | None = "", timeout: float = 30.0, **options: Any) -> Any:
+    def __call__(
+        self, method: str, path: str, *, key: str | None = "", timeout: float = DEADLINE_S, **options: Any
+    ) -> Any:
         """``key`` None sends none, "" the right one."""
         headers = {} if key is None else {"X-Api-Key": key or self.api_key}
         headers.update(options.pop("headers", {}))
@@ -133,17 +135,35 @@ def await_print(peer: SimulatorPeer, printing: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def octoprint() -> Iterator[SimulatorPeer]:
+def shared_octoprint() -> Iterator[SimulatorPeer]:
     with SimulatorPeer("octoprint") as peer:
-        await_ready(peer)
         yield peer
 
 
 @pytest.fixture(scope="module")
-def moonraker() -> Iterator[SimulatorPeer]:
+def shared_moonraker() -> Iterator[SimulatorPeer]:
     with SimulatorPeer("moonraker") as peer:
-        await_ready(peer)
         yield peer
+
+
+@pytest.fixture
+def octoprint(shared_octoprint: SimulatorPeer) -> SimulatorPeer:
+    return rested(shared_octoprint)
+
+
+@pytest.fixture
+def moonraker(shared_moonraker: SimulatorPeer) -> SimulatorPeer:
+    return rested(shared_moonraker)
+
+
+def rested(peer: SimulatorPeer) -> SimulatorPeer:
+    """The same simulator with nothing left of the test before, however that one ended; only its files stay."""
+    await_ready(peer)
+    if not peer.happened()["at_rest"]:
+        peer.restart()
+        await_ready(peer)
+        assert peer.happened()["at_rest"]
+    return peer
 
 
 @pytest.fixture(params=KINDS)

@@ -71,7 +71,7 @@ def _told(answer: Any) -> Any:
 
 
 def upload(name: str, text: str | None = None, **form: str) -> dict[str, Any]:
-    return {"files": {"file": (name, gcode(400) if text is None else text)}, "data": form}
+    return {"files": {"file": (name, gcode(4000) if text is None else text)}, "data": form}
 
 
 # -- OctoPrint

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 
+from printers.simulators import klippy_core
+from printers.simulators.klippy_core import Klippy
 from printers.simulators.klippy_objects import PrintStats
 from tests.peers import ROOT, wait_for
 from tests.printers.simulators.conftest import DEADLINE_S, differences, gcode
@@ -148,10 +151,13 @@ def test_a_print_runs_and_is_told_in_changes(klippy: Running) -> None:
 
 def test_a_script_is_answered_when_it_has_been_carried_out(klippy: Running) -> None:
     with klippy.line() as line:
+        line.call("simulate/speed", {"factor": 0.001})
         waiting = line.send("gcode/script", {"script": "M109 S60"})
-        quick = line.send("info")
-        assert line.next()["id"] == quick, "other requests do not wait"
-        assert line.next()["id"] == waiting
+        line.call("info")
+        assert line.told == [], "other requests do not wait"
+        line.send("simulate/speed", {"factor": 50})
+        while line.next()["id"] != waiting:
+            pass
         assert line.status("extruder")["temperature"] >= 58
         line.script("TURN_OFF_HEATERS")
 
@@ -204,7 +210,36 @@ def test_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
     assert not running.socket.exists()
 
 
-# -- print_stats, by a clock of its own
+# -- by a clock of its own
+
+
+class Onlooker:
+    def __init__(self, klippy: Klippy) -> None:
+        self.klippy, self.saw = klippy, list[str]()
+
+    def send_changes(self, now: float) -> None:
+        self.saw.append(self.klippy.print_stats.state)
+
+    def send_output(self, text: str) -> None: ...
+
+    def hang_up(self) -> None: ...
+
+
+def test_every_print_is_seen_at_work_even_if_the_process_was_held_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(klippy_core, "time", clock)
+    (tmp_path / "tiny.gcode").write_text("M117 that is all\n")
+    klippy = Klippy(tmp_path)
+    klippy.state, klippy.online, onlooker = "ready", True, Onlooker(klippy)
+    klippy.sessions.add(onlooker)
+    klippy.advance(0.02)
+    klippy.machine.run(["SDCARD_PRINT_FILE FILENAME=tiny.gcode"])
+    for _ in range(3):
+        clock.now += 5
+        klippy.advance(5)
+    assert onlooker.saw == ["standby", "printing", "complete", "complete"]
 
 
 class Clock:

@@ -51,7 +51,9 @@ def until_state(ask: Ask, text: str) -> None:
 # -- shapes
 
 
-def test_what_it_tells_before_any_file_was_loaded(ask: Ask) -> None:
+@pytest.mark.parametrize("simulator", ["octoprint"], indirect=True)
+def test_what_it_tells_before_any_file_was_loaded(simulator: SimulatorPeer) -> None:
+    ask = Ask(simulator.url, simulator.api_key)
     assert differences(ask.json("/api/job"), REAL["job_before_any_file"]) == []
     assert differences(ask.json("/api/connection"), REAL["connection"]) == []
     wait_for("temperatures", lambda: ask.json("/api/printer")["temperature"] != {}, DEADLINE_S)
@@ -60,11 +62,12 @@ def test_what_it_tells_before_any_file_was_loaded(ask: Ask) -> None:
 
 def test_a_print_is_told_as_the_real_one_tells_it(octoprint: SimulatorPeer, ask: Ask) -> None:
     with octoprint_ear(octoprint) as ear:
-        answer = upload(octoprint, "told.gcode", gcode(60), begin=True)
+        answer = upload(octoprint, "told.gcode", gcode(3000), begin=True)
         assert answer.status_code == 201
         assert differences(answer.json(), REAL["upload"]) == []
         current = ear.until(lambda m: m.get("current", {}).get("state", {}).get("text") == "Printing")
         assert differences(current["current"], REAL["current"]) == []
+        octoprint.fault("speed", speed=5000)
         ear.until(is_event("PrintDone"))
         history = ear.until(lambda m: "history" in m)["history"]
         assert differences({**history, "job": None}, REAL["history"]) == []
@@ -199,6 +202,7 @@ def test_an_api_key_at_the_socket_is_never_answered(octoprint: SimulatorPeer) ->
         Ear(octoprint, "/sockjs/websocket", {"auth": octoprint.api_key}) as silent,
         octoprint_ear(octoprint) as authorised,
     ):
+        silent.until(lambda m: "connected" in m)
         authorised.until(lambda m: "current" in m)
         assert [list(message) for message in silent.heard] == [["connected"]]
 
@@ -218,8 +222,9 @@ def test_what_is_not_json_is_ignored_and_what_is_no_object_hangs_up(octoprint: S
 def test_a_subscriber_gets_only_what_it_asked_for(octoprint: SimulatorPeer) -> None:
     wish = {"state": {"logs": False, "messages": False}, "events": ["PrintStarted"], "plugins": False}
     with octoprint_ear(octoprint, {"subscribe": wish}) as ear:
-        upload(octoprint, "chosen.gcode", gcode(20), begin=True)
+        upload(octoprint, "chosen.gcode", gcode(3000), begin=True)
         current = ear.until(lambda m: m.get("current", {}).get("state", {}).get("text") == "Printing")["current"]
+        octoprint.fault("speed", speed=5000)
         await_print(octoprint, False)
     assert (current["logs"], current["messages"]) == ([], [])
     assert events(ear) == ["PrintStarted"]
