@@ -208,7 +208,8 @@ class FarmSchema(AutoSchema):
     """Adds to every operation the errors it may answer; a view that pages is a list."""
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return self.method == "GET" and getattr(self.view, "paginator", None) is not None
+        pages = getattr(self.view, "paginator", None) is not None and not self.path.endswith("}/")
+        return self.method == "GET" and pages
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from farm.errors import Forbidden, NotFound
 from farm.models import User
 from printers.models import Grant, Printer, Role
+from slicing.models import PrinterProfile
 
 
 def _grants(user: User) -> QuerySet[Grant]:
@@ -63,8 +64,9 @@ def roles(user: User, printers: Iterable[Printer]) -> dict[UUID, int]:
 
 
 class GrantBackend(BaseBackend):
-    """Answers ``user.has_perm("printers.operate")``: has this person at least that role on any printer? The way for
-    rooms below this one (slicing) to ask, without importing it."""
+    """Answers ``user.has_perm("printers.operate")``: has this person at least that role on any printer? And with a
+    printer profile: on every printer that it describes? The way for rooms below this one (slicing) to ask, without
+    importing it."""
 
     def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
         room, _, name = perm.partition(".")
@@ -73,4 +75,6 @@ class GrantBackend(BaseBackend):
             return False
         if user_obj.is_staff:
             return True
-        return _grants(user_obj).filter(role__gte=role).exists()
+        if isinstance(obj, PrinterProfile):
+            return not obj.printers.exclude(pk__in=visible(user_obj, role)).exists()
+        return obj is None and _grants(user_obj).filter(role__gte=role).exists()

@@ -122,10 +122,13 @@ class GcodeUploadSerializer(UploadSerializer):
     profile = serializers.UUIDField(required=False, help_text="default: the default profile")
 
 
-def may_operate(user: Any) -> None:
-    """Raises Forbidden unless this person operates some printer: such a file can move and heat one at will."""
+def may_operate(user: Any, profile: Any = None) -> None:
+    """Raises Forbidden unless this person operates some printer: such a file can move and heat one at will. With a
+    printer profile: every printer that it describes."""
     if not user.has_perm("printers.operate"):
         raise Forbidden("This needs the right to operate a printer. Ask the people who run the lab.")
+    if isinstance(profile, PrinterProfile) and not user.has_perm("printers.operate", profile):
+        raise Forbidden("This profile describes printers that you do not operate. Ask the people who run the lab.")
 
 
 def own_models(user: User) -> QuerySet[Model3D]:
@@ -169,8 +172,8 @@ class _Profile(FarmView, GenericAPIView[AnyProfile]):
         return Response(self.get_serializer(self._row(request, pk)).data)
 
     def patch(self, request: Request, pk: UUID) -> Response:
-        may_operate(person(request))
         row = self._row(request, pk)
+        may_operate(person(request), row)
         serializer = self.get_serializer(row, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         return Response(self.get_serializer(profiles.change_profile(row, **serializer.validated_data)).data)
