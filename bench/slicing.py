@@ -1,9 +1,13 @@
 """What slicing costs, against PrusaSlicer and CuraEngine at equal settings.
 
-    python bench/slicing.py [MODEL_OR_FOLDER ...] [--only WORD] [--repeat 3] [--all-features] [--cura-definitions DIR]
+    python bench/slicing.py [MODEL_OR_FOLDER ...] [--only WORD] [--repeat 3] [--cura-definitions DIR]
 
 Without models: generated ones, from 12 to a million triangles. Ours is measured in a warm worker (and once cold, import
 included); the others as the processes that they are. CPU is user time; ratios are ours divided by theirs.
+
+PrusaSlicer draws walls of even width here (perimeter_generator=classic), as we do: its default, Arachne, takes it up to
+three times as long. This process itself stays small, because Linux counts what a parent used for its children's peak:
+whatever needs memory happens in children.
 """
 
 from __future__ import annotations
@@ -22,31 +26,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from slicing.engines.base import Machine, SliceSettings  # noqa: E402
-from slicing.engines.replay import parse  # noqa: E402
-from slicing.mesh import Mesh, read_mesh, write_stl  # noqa: E402
-from tests import shapes  # noqa: E402
 
 MACHINE = Machine()
 #: what all three do alike
 SETTINGS = SliceSettings(first_layer_speed=20.0, print_speed=50.0, infill_density=15.0)
 
-MODELS: dict[str, Callable[[], shapes.Triangles]] = {
-    "box, 12 triangles": lambda: shapes.box(20, 20, 20),
-    "thin tray": lambda: shapes.frame(100, 0.9, 120),
-    "gear": lambda: shapes.gear(40, 30, 10),
-    "screw": lambda: shapes.cylinder(3, 12, 256),
-    "plate with 320 holes": lambda: shapes.plate(100, 80, 4, 20, 16, 1.5),
-    "terrain 10k": lambda: shapes.terrain(50),
-    "bust 60k": lambda: shapes.bumpy_sphere(30, 150, 200),
-    "terrain 160k": lambda: shapes.terrain(200),
-    "bust 240k": lambda: shapes.bumpy_sphere(30, 300, 400),
-    "bust 1M": lambda: shapes.bumpy_sphere(40, 600, 800),
-    "terrain 1M": lambda: shapes.terrain(500),
+MODELS: dict[str, Callable[[Any], Any]] = {
+    "box, 12 triangles": lambda shapes: shapes.box(20, 20, 20),
+    "thin tray": lambda shapes: shapes.frame(100, 0.9, 120),
+    "gear": lambda shapes: shapes.gear(40, 30, 10),
+    "screw": lambda shapes: shapes.cylinder(3, 12, 256),
+    "plate with 320 holes": lambda shapes: shapes.plate(100, 80, 4, 20, 16, 1.5),
+    "terrain 10k": lambda shapes: shapes.terrain(50),
+    "bust 60k": lambda shapes: shapes.bumpy_sphere(30, 150, 200),
+    "terrain 160k": lambda shapes: shapes.terrain(200),
+    "bust 240k": lambda shapes: shapes.bumpy_sphere(30, 300, 400),
+    "bust 1M": lambda shapes: shapes.bumpy_sphere(40, 600, 800),
+    "terrain 1M": lambda shapes: shapes.terrain(500),
 }
 
 
@@ -70,10 +72,32 @@ def measured(command: list[str], out: Path, cwd: Path) -> Run | None:
     if process.returncode or not out.exists():
         return None
     run = Run(usage.ru_utime, time.perf_counter() - begin, usage.ru_maxrss / 1024)
-    replay = parse(out.read_bytes())
-    run.filament = float(replay.delta[replay.extruding, 3].sum())
-    run.seconds = replay.seconds(MACHINE)
+    run.filament, run.seconds = child("facts", str(out))
     return run
+
+
+def child(*task: str) -> Any:
+    """What a task of this file, run in a process of its own, answers."""
+    done = subprocess.run([sys.executable, __file__, TASK, *task], stdout=subprocess.PIPE, text=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def facts(path: str) -> tuple[float, float]:
+    """(mm of filament, seconds) of a G-code file."""
+    from slicing.engines.replay import parse
+
+    replay = parse(Path(path).read_bytes())
+    return float(replay.delta[replay.extruding, 3].sum()), replay.seconds(MACHINE)
+
+
+def make(model: str, stl: str) -> int:
+    """Write a generated model, or one from a file, as STL; its number of triangles."""
+    from slicing.mesh import read_mesh, write_stl
+    from tests import shapes
+
+    mesh = shapes.mesh(MODELS[model](shapes)) if model in MODELS else read_mesh(Path(model))
+    write_stl(mesh, Path(stl))
+    return len(mesh.triangles)
 
 
 # --- ours ------------------------------------------------------------------------------------------------------------
@@ -82,31 +106,36 @@ def measured(command: list[str], out: Path, cwd: Path) -> Run | None:
 def ours(stl: Path, folder: Path, settings: SliceSettings, warm: bool) -> Run | None:
     """In a process of its own; ``warm`` slices a small box first and counts only what comes after."""
     out = folder / "ours.gcode"
-    command = [sys.executable, __file__, "--worker", str(stl), str(out), json.dumps(asdict(settings)), str(int(warm))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.stderr.write(done.stderr)
+    found = child("work", str(stl), str(out), json.dumps(asdict(settings)), "warm" if warm else "cold")
+    if not found:
         return None
-    run = Run(**json.loads(done.stdout))
-    replay = parse(out.read_bytes())
-    run.filament = float(replay.delta[replay.extruding, 3].sum())
-    run.seconds = replay.seconds(MACHINE)
+    run = Run(**found)
+    run.filament, run.seconds = child("facts", str(out))
     return run
 
 
-def worker(stl: Path, out: Path, settings: SliceSettings, warm: bool) -> None:
-    from slicing.engines import engine
-
-    if warm:
-        engine("planar").slice(shapes.mesh(shapes.box(12, 12, 3)), MACHINE, settings, out)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime if warm else 0.0
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+def work(stl: str, out: str, settings: str, warm: str) -> dict[str, float]:
+    chosen = SliceSettings(**json.loads(settings))
+    if warm == "warm":
+        _slice(chosen, None, out)
+    before = _used() if warm == "warm" else 0.0
     begin = time.perf_counter()
-    engine("planar").slice(read_mesh(stl), MACHINE, settings, out)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime - before + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - children
-    peak = after.ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    sys.stdout.write(json.dumps({"cpu": cpu, "wall": time.perf_counter() - begin, "peak_mb": peak / 1024}))
+    _slice(chosen, stl, out)
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"cpu": _used() - before, "wall": time.perf_counter() - begin, "peak_mb": peak / 1024}
+
+
+def _slice(settings: SliceSettings, stl: str | None, out: str) -> None:
+    from slicing.engines import engine
+    from slicing.mesh import read_mesh
+    from tests import shapes
+
+    mesh = read_mesh(Path(stl)) if stl else shapes.mesh(shapes.box(12, 12, 3))
+    engine("planar").slice(mesh, MACHINE, settings, Path(out))
+
+
+def _used() -> float:
+    return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 # --- theirs ----------------------------------------------------------------------------------------------------------
@@ -128,7 +157,7 @@ def prusa(stl: Path, folder: Path, s: SliceSettings) -> Run | None:
         "top_solid_layers": s.top_layers,
         "bottom_solid_layers": s.bottom_layers,
         "fill_density": f"{s.infill_density:g}%",
-        "fill_pattern": "rectilinear",
+        "fill_pattern": s.infill_pattern,
         **dict.fromkeys(
             [
                 "perimeter_speed",
@@ -153,6 +182,12 @@ def prusa(stl: Path, folder: Path, s: SliceSettings) -> Run | None:
         "bed_shape": "0x0,{0:g}x0,{0:g}x{1:g},0x{1:g}".format(*MACHINE.size),
         "max_print_height": MACHINE.size[2],
         "seam_position": "rear",
+        "perimeter_generator": "classic",
+        "extra_perimeters": 0,
+        "infill_overlap": f"{s.infill_overlap:g}%",
+        "solid_infill_below_area": s.solid_below_area,
+        "slowdown_below_layer_time": s.min_layer_time,
+        "bridge_speed": s.bridge_speed,
         "skirts": s.skirt_loops,
         "skirt_distance": s.skirt_distance,
         "use_relative_e_distances": 1,
@@ -231,29 +266,31 @@ def best(make: Callable[[], Run | None], repeat: int) -> Run | None:
     return min(runs, key=lambda run: run.cpu) if runs else None
 
 
-def models(given: list[Path], only: str) -> Iterator[tuple[str, Mesh]]:
+def models(given: list[Path], only: str) -> Iterator[tuple[str, str]]:
+    """(name, what ``make`` makes of it)."""
     for path in given:
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".stl", ".obj", ".3mf"))
-        yield from ((f.name, read_mesh(f)) for f in ([path] if path.is_file() else files))
+        yield from ((f.name, str(f)) for f in ([path] if path.is_file() else files))
     if not given:
-        yield from ((name, shapes.mesh(make())) for name, make in MODELS.items() if only in name)
+        yield from ((name, name) for name in MODELS if only in name)
 
 
-def row(name: str, mesh: Mesh, options: argparse.Namespace, settings: SliceSettings) -> str:
+def row(name: str, model: str, options: argparse.Namespace, settings: SliceSettings) -> str:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         stl = folder / "model.stl"
-        write_stl(mesh, stl)
+        triangles = child("make", model, str(stl))
         warm = best(lambda: ours(stl, folder, settings, True), options.repeat)
         cold = best(lambda: ours(stl, folder, settings, False), 1)
         other = best(lambda: prusa(stl, folder, settings), options.repeat) if shutil.which("prusa-slicer") else None
         third = None
         if shutil.which("CuraEngine") and options.cura_definitions:
-            third = best(lambda: cura(stl, folder, settings, options.cura_definitions), options.repeat)
+            definitions = options.cura_definitions.resolve()
+            third = best(lambda: cura(stl, folder, settings, definitions), options.repeat)
         if options.keep:
             for file in folder.glob("*.gcode"):
                 shutil.copy(file, options.keep / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{file.name}")
-    cells = [name, f"{len(mesh.triangles):,}"]
+    cells = [name, f"{triangles:,}"]
     for run in (warm, cold, other, third):
         cells.append(f"{run.cpu:.2f} / {run.wall:.2f}" if run else "-")
     for theirs in (other, third):
@@ -289,13 +326,15 @@ def main() -> None:
         options.keep.mkdir(parents=True, exist_ok=True)
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}\n\n{HEAD}")
     print("|---" * HEAD.count(" | ") + "|---|", flush=True)
-    for name, mesh in models(options.models, options.only):
-        print(row(name, mesh, options, settings), flush=True)
+    for name, model in models(options.models, options.only):
+        print(row(name, model, options, settings), flush=True)
 
+
+TASK = "--task"
+TASKS: dict[str, Callable[..., Any]] = {"facts": facts, "make": make, "work": work}
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        _, _, stl_, out_, settings_, warm_ = sys.argv
-        worker(Path(stl_), Path(out_), SliceSettings(**json.loads(settings_)), bool(int(warm_)))
+    if sys.argv[1:2] == [TASK]:
+        sys.stdout.write(json.dumps(TASKS[sys.argv[2]](*sys.argv[3:])))
     else:
         main()

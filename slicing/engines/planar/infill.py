@@ -29,7 +29,8 @@ from slicing.engines.planar.scanlines import (
 SPARSE, SOLID = 1, 2
 ANGLE = math.pi / 4  # of infill on even layers; odd ones are square to it
 EVENTS = 3_000_000  # that are sorted at once; bounds the memory
-ANCHOR = 1.35  # mm that solid areas reach into sparse ones (three lines, as in PrusaSlicer), to have a hold on them
+ANCHOR = 5.5  # mm along their lines that solid areas reach into sparse ones, to have a hold on them: 3.5 mm on average
+SCRAP = 0.1  # mm of a line; less than this shows nowhere
 BOND = 0.6  # mm that sparse lines reach into solid areas
 SHORTEST_SOLID = 1.0  # mm; smaller patches of solid are not worth a visit
 SHORTEST_SPARSE = 1.0
@@ -83,9 +84,9 @@ def fill(
                 done[0].append(_solid(found, kinds, settings).zigzag(family, origin, 4 * family.spacing))
                 pattern = patterns.PATTERNS.get(settings.infill_pattern)
                 if pattern and settings.infill_density > 0:
-                    done[1].append(pattern(_sparse(found, kinds), family, origin, regions, flow, settings))
+                    done[1].append(pattern(_sparse(found, kinds, settings), family, origin, regions, flow, settings))
             else:
-                done[1].append(_sparse_lines(found, kinds, family, origin))
+                done[1].append(_sparse_lines(found, kinds, family, origin, settings))
             step((number + 0.5) / len(jobs))
         step((number + 1) / len(jobs))
     return FillPaths.joined(done[0]), FillPaths.joined(done[1])
@@ -175,25 +176,38 @@ def fill_within(areas: Rings, angle: Floats, spacing: float) -> FillPaths:
     return FillPaths.joined(done)
 
 
-def _runs(found: Intervals) -> tuple[Ints, Ints]:
-    """(low, high) of the whole stretch of fill area that each interval is a part of."""
-    row = found.row()
-    new = np.ones(len(found), bool)
-    new[1:] = (row[1:] != row[:-1]) | (found.low[1:] != found.high[:-1])
-    begin = np.flatnonzero(new)
-    run = np.cumsum(new) - 1
-    return found.low[begin][run], np.maximum.reduceat(found.high, begin)[run] if len(begin) else found.high
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Whole stretches of fill area on a line, of which intervals are parts."""
+
+    of: Ints  # (intervals,) which run each interval belongs to
+    first: Ints  # (runs,) its first interval
+    low: Ints
+    high: Ints
+
+    @staticmethod
+    def over(found: Intervals) -> _Runs:
+        row = found.row()
+        new = np.ones(len(found), bool)
+        new[1:] = (row[1:] != row[:-1]) | (found.low[1:] != found.high[:-1])
+        first = np.flatnonzero(new)
+        high = found.high[np.append(first, len(found))[1:] - 1]
+        return _Runs(np.cumsum(new) - 1, first, found.low[first], high)
+
+
+def _anchored(found: Intervals, kinds: Ints, runs: _Runs, settings: Settings) -> tuple[Intervals, Ints]:
+    """(pieces, their runs): what is solid, grown a little into sparse neighbours."""
+    whole = (found.low == runs.low[runs.of]) & (found.high == runs.high[runs.of])
+    solid = np.flatnonzero((kinds == SOLID) & (whole | (found.high - found.low >= SCRAP * GRID)))
+    pieces, run = found.take(solid), runs.of[solid]
+    return (pieces, run) if settings.infill_density == 0 else _merged(pieces, run, runs, round(ANCHOR * GRID))
 
 
 def _solid(found: Intervals, kinds: Ints, settings: Settings) -> Intervals:
-    """The solid pieces, grown a little into sparse neighbours, without scraps."""
-    run_low, run_high = _runs(found)
-    solid = np.flatnonzero(kinds == SOLID)
-    pieces, low, high = found.take(solid), run_low[solid], run_high[solid]
-    if settings.infill_density > 0:
-        reach = round(ANCHOR * GRID)
-        pieces, low, high = _merged(pieces, low, high, reach)
-    whole = (pieces.low == low) & (pieces.high == high)
+    """The solid pieces that are printed, without scraps."""
+    runs = _Runs.over(found)
+    pieces, run = _anchored(found, kinds, runs, settings)
+    whole = (pieces.low == runs.low[run]) & (pieces.high == runs.high[run])
     long = pieces.high - pieces.low >= SHORTEST_SOLID * GRID
     pieces, whole = pieces.take(long | whole), whole[long | whole]
     row = pieces.row()
@@ -202,33 +216,43 @@ def _solid(found: Intervals, kinds: Ints, settings: Settings) -> Intervals:
     return pieces.take(pieces.high - pieces.low >= SHORTEST * GRID)
 
 
-def _merged(pieces: Intervals, run_low: Ints, run_high: Ints, reach: int) -> tuple[Intervals, Ints, Ints]:
+def _merged(pieces: Intervals, run: Ints, runs: _Runs, reach: int) -> tuple[Intervals, Ints]:
     """Pieces grown by ``reach`` within their runs; those that meet become one."""
     if not len(pieces):
-        return pieces, run_low, run_high
-    low, high = np.maximum(pieces.low - reach, run_low), np.minimum(pieces.high + reach, run_high)
-    row = pieces.row()
+        return pieces, run
+    low, high = np.maximum(pieces.low - reach, runs.low[run]), np.minimum(pieces.high + reach, runs.high[run])
     new = np.ones(len(low), bool)
-    new[1:] = (row[1:] != row[:-1]) | (run_low[1:] != run_low[:-1]) | (low[1:] > high[:-1])
+    new[1:] = (run[1:] != run[:-1]) | (low[1:] > high[:-1])
     begin = np.flatnonzero(new)
     grown = Intervals(
         pieces.layer[begin], pieces.line[begin], low[begin], np.maximum.reduceat(high, begin), pieces.island[begin]
     )
-    return grown, run_low[begin], run_high[begin]
+    return grown, run[begin]
 
 
-def _sparse_lines(found: Intervals, kinds: Ints, family: Family, origin: float) -> FillPaths:
+def _sparse_lines(found: Intervals, kinds: Ints, family: Family, origin: float, settings: Settings) -> FillPaths:
     """Every second line of ``found`` is printed; the others tell whether there is room to go from one to the next."""
-    pieces = _sparse(found, kinds)
+    pieces = _sparse(found, kinds, settings)
     printed = pieces.take(pieces.line % 2 == 0)
     printed = replace(printed, line=printed.line // 2)
     between = found.take(found.line % 2 == 1).widened(round(LENIENT * GRID))
     return printed.zigzag(family, origin, 1.5 * family.spacing, between)
 
 
-def _sparse(found: Intervals, kinds: Ints) -> Intervals:
-    """The sparse pieces, reaching a little into the solid ones next to them."""
-    run_low, run_high = _runs(found)
-    sparse = np.flatnonzero((kinds == SPARSE) & (found.high - found.low >= SHORTEST_SPARSE * GRID))
-    pieces = found.take(sparse)
-    return _merged(pieces, run_low[sparse], run_high[sparse], round(BOND * GRID))[0]
+def _sparse(found: Intervals, kinds: Ints, settings: Settings) -> Intervals:
+    """What the solid pieces leave of their runs, reaching a little into them."""
+    if not len(found):
+        return found
+    runs = _Runs.over(found)
+    solid, run = _anchored(found, kinds, runs, settings)
+    # What is left begins where a run begins or a solid piece ends, and ends at the next one's begin or the run's end:
+    # sorted, the k-th begin belongs to the k-th end.
+    width = int(runs.high.max()) + 1
+    base = np.arange(len(runs.first)) * width
+    begin = np.sort(np.concatenate([base + runs.low, run * width + solid.high]))
+    end = np.sort(np.concatenate([run * width + solid.low, base + runs.high]))
+    long = end - begin >= SHORTEST_SPARSE * GRID
+    run = begin[long] // width
+    at = runs.first[run]
+    left = Intervals(found.layer[at], found.line[at], begin[long] % width, end[long] % width, found.island[at])
+    return _merged(left, run, runs, round(BOND * GRID))[0]

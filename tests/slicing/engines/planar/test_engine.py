@@ -16,7 +16,7 @@ BOX = shapes.box(20, 16, 4)
 
 
 @pytest.mark.parametrize(
-    ("shape", "settings", "words"),
+    ("shape", "chosen", "words"),
     [
         (shapes.box(230, 10, 4), {}, r"230 x 10 x 4 mm, .* only print 220 x 220 x 250 mm"),
         (shapes.box(10, 10, 251), {}, r"10 x 10 x 251 mm"),
@@ -29,9 +29,9 @@ BOX = shapes.box(20, 16, 4)
         (BOX, {"layer_height": 0.5}, "too high for a nozzle"),
     ],
 )
-def test_it_refuses_with_a_sentence(shape: shapes.Triangles, settings: dict, words: str, sliced: Slicer) -> None:
+def test_it_refuses_with_a_sentence(shape: shapes.Triangles, chosen: dict, words: str, sliced: Slicer) -> None:
     with pytest.raises(SlicingError, match=words):
-        sliced(shape, **settings)
+        sliced(shape, **chosen)
 
 
 def test_a_part_as_large_as_the_bed_prints_without_skirt_and_prime_line(sliced: Slicer) -> None:

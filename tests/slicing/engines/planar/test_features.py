@@ -255,7 +255,7 @@ def test_small_areas_are_filled_solid(sliced: Slicer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("chosen", "words"),
     [
         ({"walls": 2.5}, "walls must be a whole number between 1 and 20"),
         ({"walls": True}, "walls must be a whole number"),
@@ -265,9 +265,9 @@ def test_small_areas_are_filled_solid(sliced: Slicer) -> None:
         ({"combing": 1}, "combing must be one of False, True"),
     ],
 )
-def test_settings_out_of_range_are_refused_with_their_range(settings: dict[str, Any], words: str) -> None:
+def test_settings_out_of_range_are_refused_with_their_range(chosen: dict[str, Any], words: str) -> None:
     with pytest.raises(SlicingError, match=words):
-        SliceSettings(**settings)
+        SliceSettings(**chosen)
 
 
 def test_sparse_lines_are_not_joined_across_walls(sliced: Slicer) -> None:
