@@ -12,11 +12,12 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slicing.bgcode import MAGIC, TextReader, is_binary
 from slicing.engines.base import Machine, SlicingError
@@ -32,6 +33,17 @@ INSIDE = 0.01
 AT_ONCE = 50_000
 #: mm between heights that count as two layers, where a file does not say where layers begin
 FLAT = 0.03
+MOST_LAYERS = 100_000
+
+
+@dataclass(slots=True, kw_only=True)
+class LayerMark:
+    """Where a layer begins in the text, and what the printer remembers there: enough to draw it by itself. ``state`` is
+    that of :class:`slicing.reading.State`; its filament is None where it is not known."""
+
+    offset: int
+    state: dict[str, Any]
+    z: float | None = None  # of the first line of it
 
 
 @dataclass(slots=True)
@@ -69,36 +81,68 @@ class _Clock:
 
 
 @dataclass(slots=True)
+class _Box:
+    low: Floats = field(default_factory=lambda: np.full(3, np.inf))
+    high: Floats = field(default_factory=lambda: np.full(3, -np.inf))
+
+    def add(self, points: Floats) -> None:
+        self.low, self.high = np.minimum(self.low, points.min(axis=0)), np.maximum(self.high, points.max(axis=0))
+
+    @property
+    def rounded(self) -> list[list[float]]:
+        return [[round(v, 3) for v in edge.tolist()] for edge in (self.low, self.high)]
+
+
+@dataclass(slots=True)
 class Survey:
     """Everything that is learnt from the moves of a file."""
 
     machine: Machine
     clock: _Clock
     tools: dict[int, _Tool] = field(default_factory=dict)
-    low: Floats = field(default_factory=lambda: np.full(3, np.inf))
-    high: Floats = field(default_factory=lambda: np.full(3, -np.inf))
+    printed: _Box = field(default_factory=_Box)
+    in_layers: _Box = field(default_factory=_Box)  # without what is drawn to clean the nozzle before them
     heights: set[float] = field(default_factory=set)
     nozzle: list[float] = field(default_factory=list)
     bed: list[float] = field(default_factory=list)
-    layers: list[int] = field(default_factory=list)
+    layers: list[LayerMark] = field(default_factory=list)
+    marked: bool = False  # the file says where layers begin; else they begin where the nozzle prints higher up
 
-    @property
-    def prints(self) -> bool:
-        return bool(np.isfinite(self.low).all())
-
-    def take(self, stretch: Stretch) -> None:
-        tool = self.tools.setdefault(stretch.tool, _Tool())
-        tool.push(stretch.delta[:, 3])
+    def take(self, stretch: Stretch, state: State) -> None:
+        self.tools.setdefault(stretch.tool, _Tool()).push(stretch.delta[:, 3])
         self.clock.add(stretch.delta, stretch.speed)
         extruding = stretch.extruding
-        if extruding.any():
-            ends = stretch.position[extruding]
-            for printed in (ends, stretch.before[extruding]):
-                self.low, self.high = (
-                    np.minimum(self.low, printed.min(axis=0)),
-                    np.maximum(self.high, printed.max(axis=0)),
-                )
-            self.heights.update(np.unique(np.round(ends[:, 2], 3)).tolist())
+        if not extruding.any():
+            return
+        begins, ends = stretch.before[extruding], stretch.position[extruding]
+        self.heights.update(np.unique(np.round(ends[:, 2], 3)).tolist())
+        if not self.marked:
+            self._rises(stretch, np.flatnonzero(extruding), state)
+        if self.layers and self.layers[-1].z is None:
+            self.layers[-1].z = round(float(ends[0, 2]), 3)
+        for points in (begins, ends):
+            self.printed.add(points)
+            if self.layers:
+                self.in_layers.add(points)
+
+    def _rises(self, stretch: Stretch, rows: NDArray[np.int64], state: State) -> None:
+        """Note where the nozzle prints higher up than ever before."""
+        top = self.layers[-1].z if self.layers else None
+        steps = np.floor(stretch.position[rows, 2] / FLAT + 0.5)
+        begin = -np.inf if top is None else math.floor(top / FLAT + 0.5)
+        highest = np.maximum.accumulate(np.concatenate([[begin], steps]))
+        for row in rows[highest[1:] > highest[:-1]].tolist():
+            if len(self.layers) < MOST_LAYERS:
+                place = (stretch.before[row] - np.array(state.shift)).tolist()
+                there = {**asdict(state), "place": [*place, None]}
+                z = round(float(stretch.position[row, 2]), 3)
+                self.layers.append(LayerMark(offset=int(stretch.offset[row]), state=there, z=z))
+
+    def begin_layer(self, offset: int, state: State) -> None:
+        if not self.marked:
+            self.layers, self.in_layers, self.marked = [], _Box(), True
+        if len(self.layers) < MOST_LAYERS:
+            self.layers.append(LayerMark(offset=offset, state=asdict(state)))
 
     def heat(self, heat: Heat) -> None:
         """Only the highest ones matter, and that there was one: a file may ask millions of times."""
@@ -110,18 +154,22 @@ class Survey:
 def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
     """Follow all moves. Raises SlicingError for what cannot be followed and, if ``check``, for what this machine
     should not do."""
-    found = Survey(machine, _Clock(machine))
-    for happening in replay(parts, State()):
+    found, state = Survey(machine, _Clock(machine)), State()
+    for happening in replay(parts, state):
         if isinstance(happening, Stretch):
             if check:
                 check_inside(happening, machine)
-            found.take(happening)
+            found.take(happening, state)
         elif isinstance(happening, Heat):
             if check:
                 check_heat(happening, machine)
             found.heat(happening)
         elif isinstance(happening, LayerBegins):
-            found.layers.append(happening.offset)
+            found.begin_layer(happening.offset, state)
+    if not found.heights:
+        raise SlicingError("This G-code prints nothing: is it really a print file?")
+    if check and found.nozzle and max(found.nozzle) <= 0:
+        raise SlicingError("The G-code prints without heating the nozzle.")
     return found
 
 
@@ -155,10 +203,6 @@ def facts(path: Path, machine: Machine | None = None) -> dict[str, Any]:
         parts = (rows(data, offset) for offset, data in chunks(text))
         found = survey(parts, used, check=machine is not None)
         head, tail, pictures = sources()
-    if not found.prints:
-        raise SlicingError("This G-code prints nothing: is it really a print file?")
-    if machine and found.nozzle and max(found.nozzle) <= 0:
-        raise SlicingError("The G-code prints without heating the nozzle.")
     return describe(found, said(head, tail), pictures)
 
 
@@ -189,17 +233,16 @@ def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, 
     """Facts, JSON-safe: time (s), filament (mm, cm3, g; all and by tool), layers, heights and bounds of what is printed
     (mm), highest temperatures (C); and what the slicer says of itself."""
     tools = _tools(found, told)
-    low, high = found.low.tolist(), found.high.tolist()
     heights = sorted(found.heights)
     return {
         "time_s": round(found.clock.seconds, 1),
         **{key: round(sum(tool[key] for tool in tools), 3) for key in ("filament_mm", "filament_cm3", "filament_g")},
         "tools": tools,
-        "layers": len(found.layers) or _layers(heights),
+        "layers": len(found.layers),
         "layer_height": told.layer_height or _step(heights),
         "first_layer_height": told.first_layer_height or heights[0],
-        "height": round(high[2], 3),
-        "bounds": [[round(v, 3) for v in edge] for edge in (low, high)],
+        "height": round(max(heights), 3),
+        "bounds": found.printed.rounded,
         "nozzle_temperature": max(found.nozzle, default=None),
         "bed_temperature": max(found.bed, default=None),
         "nozzle_diameter": told.nozzle_diameter,
@@ -242,11 +285,6 @@ def _density(tool: int, area: float, told: Said) -> float:
 
 def _nth(values: list[Any], tool: int) -> Any:
     return values[tool] if tool < len(values) else None
-
-
-def _layers(heights: list[float]) -> int:
-    """How many layers these heights are; a spiral's heights are hardly apart."""
-    return 1 + int((np.diff(np.unique(np.round(np.array(heights) / FLAT))) > 0).sum())
 
 
 def _step(heights: list[float]) -> float | None:
