@@ -49,6 +49,10 @@ FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
 LEFT_ON_PRINTER = Q(status__in=PRINT_TERMINAL, file_deleted=False) & ~Q(remote_name="")
 
 
+#: what an owner can do about a machine
+ASK_FIRST = "Ask the people who run the lab to look at it, then submit it again."
+
+
 class Stopped(Exception):
     """The attempt was cancelled, or another worker has it now."""
 
@@ -239,7 +243,17 @@ def _take(attempt: Print, step: tracking.Step, ended: Ended | None) -> bool:
     if step.status in PRINT_TERMINAL and ended is not None:
         fields |= {"filament_mm": ended.filament_mm, "duration_s": ended.duration_s}
         fields["progress"] = 1.0 if step.status == PrintStatus.COMPLETED else attempt.progress
-    return services.advance(attempt, step.status, message=step.message, **fields)
+    return services.advance(attempt, step.status, message=_for_its_owner(attempt, step), **fields)
+
+
+def _for_its_owner(attempt: Print, step: tracking.Step) -> str:
+    """What happened and what to do, in the printer's words as far as it has some."""
+    said = tracking.as_sentence(step.message)
+    if step.status == PrintStatus.FAILED:
+        return f"Failed on {attempt.printer_name}: {said or 'it does not say why.'} {ASK_FIRST}"
+    if step.status == PrintStatus.CANCELLED and not attempt.job.cancel_requested:
+        return f"Cancelled at {attempt.printer_name}. {said}".rstrip()
+    return said
 
 
 def start_ended(command: Command) -> None:
@@ -286,7 +300,7 @@ def _reconcile(attempt: Print, driver: PrinterDriver) -> None:
         return  # it is on the machine, in the very status that we know
     elif status in (PrintStatus.PRINTING, PrintStatus.PAUSED):
         if tracking.lost(status, attempt.remote_path, evidence):
-            message = f"{attempt.printer_name} lost the print: it stopped or restarted in its middle."
+            message = f"{attempt.printer_name} lost the print: it stopped or restarted in its middle. {ASK_FIRST}"
             services.advance(attempt, PrintStatus.FAILED, message=message)
     else:
         _take_back(attempt, driver)

@@ -146,7 +146,10 @@ def _after(job: Job, counts: dict[str, int], said: str) -> tuple[JobStatus, str]
     if job.cancel_requested:
         return JobStatus.CANCELLED, counted or said or "Cancelled."
     if counts["missing"] and counts["unstarted"] >= MOST_ATTEMPTS:
-        return JobStatus.FAILED, f"Given up after {counts['unstarted']} attempts. {said}"
+        return (
+            JobStatus.FAILED,
+            f"Given up after {counts['unstarted']} attempts. {said} Ask the people who run the lab.",
+        )
     if counts["missing"]:
         return JobStatus.READY, said if counts["unstarted"] else ""
     return (JobStatus.FAILED if counts["failed"] else JobStatus.CANCELLED), counted or said

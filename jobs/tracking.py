@@ -41,6 +41,12 @@ def next_step(status: PrintStatus, remote_path: str, state: PrinterState) -> Ste
     return Step(status=shown) if shown != status else None
 
 
+def as_sentence(said: str) -> str:
+    """What a machine says may end anywhere."""
+    said = said.strip()
+    return said if not said or said[-1] in ".!?" else f"{said}."
+
+
 def lost(status: PrintStatus, remote_path: str, state: PrinterState) -> bool:
     """The printer answers, and neither works on our print nor says how it ended: its records must be asked."""
     if status not in (PrintStatus.PRINTING, PrintStatus.PAUSED, PrintStatus.UNKNOWN):

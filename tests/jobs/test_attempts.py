@@ -95,13 +95,21 @@ def test_pausing_at_the_machine_is_followed(shop: Shop) -> None:
         assert now(live) == word
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED])
-def test_the_machines_own_word_on_how_it_ended_is_told(shop: Shop, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "said", "told"),
+    [
+        (Outcome.FAILED, "Thermal runaway", f"Failed on Anvil: Thermal runaway. {attempts.ASK_FIRST}"),
+        (Outcome.FAILED, "", f"Failed on Anvil: it does not say why. {attempts.ASK_FIRST}"),
+        (Outcome.CANCELLED, "By the door switch!", "Cancelled at Anvil. By the door switch!"),
+        (Outcome.CANCELLED, "", "Cancelled at Anvil."),
+    ],
+)
+def test_its_owner_is_told_how_it_ended_and_what_to_do(shop: Shop, outcome: Outcome, said: str, told: str) -> None:
     live = shop.printing()
-    shop.machine.end(outcome, "Thermal runaway.")
+    shop.machine.end(outcome, said)
     shop.bridge.hear()
-    assert (now(live), live.message, now(live.job)) == (outcome, "Thermal runaway.", outcome)
-    assert live.job.message == "Thermal runaway."
+    assert (now(live), live.message, now(live.job)) == (outcome, told, outcome)
+    assert live.job.message == told
     assert not shop.bed_is_clear()
 
 
@@ -377,7 +385,7 @@ def test_a_printer_that_came_back_without_a_trace_of_it_lost_it(shop: Shop) -> N
     assert now(live) == "printing"  # its records are asked first
     shop.work.do_all()
     assert (now(live), now(live.job)) == ("failed", "failed")
-    assert live.job.message == "Anvil lost the print: it stopped or restarted in its middle."
+    assert live.job.message == f"Anvil lost the print: it stopped or restarted in its middle. {attempts.ASK_FIRST}"
     assert live.spent
     assert not shop.bed_is_clear()
 

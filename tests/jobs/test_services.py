@@ -327,7 +327,9 @@ def test_a_job_gives_up_after_so_many_attempts_in_a_row(cast: Cast) -> None:
         else:
             services.not_started(live, PrintStatus.FAILED, "Anvil did not take the file: it is full.")
     assert now(row) == "failed"
-    assert row.message == "Given up after 5 attempts. Anvil did not take the file: it is full."
+    assert row.message == (
+        "Given up after 5 attempts. Anvil did not take the file: it is full. Ask the people who run the lab."
+    )
 
 
 # -- a person decides
