@@ -366,7 +366,7 @@ def fetched(user: User, path: str) -> tuple[Any, bytes]:
     async def fetch() -> tuple[Any, bytes]:
         client = AsyncClient()
         await client.aforce_login(user)
-        answer = await client.get(path)
+        answer: Any = await client.get(path)
         if not answer.streaming:
             return answer, answer.content
         pieces: Any = answer.streaming_content
