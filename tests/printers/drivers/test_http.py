@@ -267,7 +267,7 @@ class Endless(io.RawIOBase):
 
 
 def test_an_upload_that_crawls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock: SimpleNamespace = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(http, "time", clock)
     monkeypatch.setattr(Endless, "size", 50 * 65_536)
 

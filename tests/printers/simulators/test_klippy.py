@@ -228,7 +228,7 @@ class Onlooker:
 def test_every_print_is_seen_at_work_even_if_the_process_was_held_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    clock: SimpleNamespace = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(klippy_core, "time", clock)
     (tmp_path / "tiny.gcode").write_text("M117 that is all\n")
     klippy = Klippy(tmp_path)
