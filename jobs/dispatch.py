@@ -23,7 +23,7 @@ from jobs.models import Job, JobEvent, Print
 from jobs.states import JOB_QUEUED, PRINT_LIVE, JobStatus, PrintStatus
 from printers import access, telemetry
 from printers.drivers.base import PrinterStatus
-from printers.models import BedClear, Printer, Role
+from printers.models import COMMAND_OPEN, BedClear, Command, Printer, Role
 from printers.services import clear_beds
 from slicing.models import PrinterProfile
 from slicing.services import make_settings
@@ -71,6 +71,10 @@ def offers_now() -> list[Offer]:
             printer__in=ids, status=PrintStatus.FAILED, spent=False, ended_at__gt=Now() - COOLDOWN
         ).values_list("printer_id", flat=True)
     )
+    # a start would wait behind it, and come too late
+    commanded = set(
+        Command.objects.filter(printer__in=ids, status__in=COMMAND_OPEN).values_list("printer_id", flat=True)
+    )
     return [
         Offer(
             printer_id=printer.pk,
@@ -78,15 +82,14 @@ def offers_now() -> list[Offer]:
             profile=(printer.profile_id, printer.profile.revision),
             size_mm=printer.profile.machine.size,
             out=not printer.enabled or bool(printer.maintenance),
-            unready=_unready(
-                printer, snapshots.get(printer.pk), printer.pk in live, printer.pk in clears, printer.pk in failed
-            ),
+            unready=_unready(printer, snapshots.get(printer.pk), printer.pk in live)
+            or _unready_though_idle(printer.pk in commanded, printer.pk in clears, printer.pk in failed),
         )
         for printer in printers
     ]
 
 
-def _unready(printer: Printer, snapshot: telemetry.Snapshot | None, live: bool, clear: bool, failed: bool) -> str:
+def _unready(printer: Printer, snapshot: telemetry.Snapshot | None, live: bool) -> str:
     """Why it cannot take a print now, as the end of a sentence; "" if it can."""
     if not printer.enabled:
         return "is switched off"
@@ -98,6 +101,13 @@ def _unready(printer: Printer, snapshot: telemetry.Snapshot | None, live: bool, 
         return "has not been heard from"
     if snapshot.state.status != PrinterStatus.IDLE:
         return _UNREADY[snapshot.state.status]
+    return ""
+
+
+def _unready_though_idle(commanded: bool, clear: bool, failed: bool) -> str:
+    """The same, of a printer that is idle."""
+    if commanded:
+        return "is carrying out a command"
     if not clear:
         return "waits for somebody to clear its bed"
     return "just failed to take a print and is tried again in a moment" if failed else ""

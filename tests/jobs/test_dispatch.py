@@ -13,7 +13,7 @@ from jobs.models import Job, Print
 from jobs.states import JobStatus, PrintStatus
 from printers import services as printers
 from printers.drivers.base import LiveJob, PrinterStatus
-from printers.models import Grant, Printer, Role
+from printers.models import CommandKind, Grant, Printer, Role
 from slicing.models import PrinterProfile
 from tests.cast import Cast, attempt, falls_silent, gcode, grant, job, model, person, printer, says
 from tests.work import Work, committed
@@ -176,6 +176,10 @@ def _failed(on: Printer) -> None:
     attempt(job(person("eve")), on, PrintStatus.FAILED, spent=False, ended_at=timezone.now())
 
 
+def _homing(on: Printer) -> None:
+    printers.request_command(on, CommandKind.HOME, {}, by=None)
+
+
 def _saying(status: PrinterStatus) -> Callable[[Printer], None]:
     return lambda on: says(on, status, job=LiveJob(file="gift.gcode", progress=0.5))
 
@@ -186,6 +190,7 @@ def _saying(status: PrinterStatus) -> Callable[[Printer], None]:
         (_off, "is switched off"),
         (_in_maintenance, "is in maintenance (new belt)"),
         (_soiled, "waits for somebody to clear its bed"),
+        (_homing, "is carrying out a command"),
         (_failed, "just failed to take a print and is tried again in a moment"),
         (falls_silent, "has not been heard from"),
         (_saying(PrinterStatus.OFFLINE), "is offline"),
