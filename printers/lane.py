@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 #: s until the printer's state must show what was asked for. A start may first home and heat: it shows at once anyway.
 CONFIRM_WITHIN = 30.0
+#: s; if no answer came: its state was watched all that time already
+CONFIRM_LATE_WITHIN = 5.0
 
 
 class TooLate(Exception):
@@ -82,10 +84,10 @@ def _send(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: 
         return CommandStatus.FAILED, error.message
     except Unclear as error:
         # it may have been carried out all the same: only the printer's own state can tell
-        return _confirm(task, command, f"No answer came: {error.message}", CommandStatus.UNCLEAR)
+        return _confirm(task, command, f"No answer came: {error.message}", answered=False)
     except DriverError as error:
         return CommandStatus.UNCLEAR, error.message
-    return _confirm(task, command, "The printer accepted it and did not show it.", CommandStatus.UNCLEAR)
+    return _confirm(task, command, "The printer accepted it and did not show it.", answered=True)
 
 
 def _call(driver: PrinterDriver, command: Command, deadline: float) -> None:
@@ -110,16 +112,14 @@ def _in_time(deadline: float) -> None:
         raise TooLate
 
 
-def _confirm(task: PrinterTask, command: Command, otherwise: str, status: str) -> tuple[str, str]:
+def _confirm(task: PrinterTask, command: Command, otherwise: str, *, answered: bool) -> tuple[str, str]:
     """Done when the printer's own state shows it, never by an HTTP 200."""
     shown = _shows(command)
     if shown is None:
-        if status == CommandStatus.UNCLEAR and otherwise.startswith("No answer"):
-            return status, otherwise
-        return CommandStatus.DONE, "The printer took it."
-    if task.wait_for(shown, CONFIRM_WITHIN):
+        return (CommandStatus.DONE, "The printer took it.") if answered else (CommandStatus.UNCLEAR, otherwise)
+    if task.wait_for(shown, CONFIRM_WITHIN if answered else CONFIRM_LATE_WITHIN):
         return CommandStatus.DONE, ""
-    return status, otherwise
+    return CommandStatus.UNCLEAR, otherwise
 
 
 def _shows(command: Command) -> Callable[[PrinterState], bool] | None:

@@ -72,6 +72,8 @@ from printers.drivers.sockets import Socket
 
 #: Commands that wait for Klipper. Past it the command may still come true, so the outcome is Unclear.
 BLOCKING_TIMEOUT = (4.0, 60.0)
+#: On an idle machine a start is answered at once; the sooner it counts as unclear, the sooner it is cleared up.
+START_TIMEOUT = (4.0, 20.0)
 HOMING_TIMEOUT = (4.0, 120.0)
 RPC_S = 10.0
 HISTORY_PAGE = 200
@@ -343,7 +345,7 @@ class MoonrakerDriver(PrinterDriver):
             raise Missing("There is no such file on the printer.")
         self._forget_old_pause(objects)
         last_look()
-        self._command("/printer/print/start", {"filename": path}, timeout=BLOCKING_TIMEOUT)
+        self._command("/printer/print/start", {"filename": path}, timeout=START_TIMEOUT)
 
     def _forget_old_pause(self, objects: Objects) -> None:
         """A start on a paused machine (by somebody else) leaves ``is_paused`` behind, and then no pause works."""
