@@ -23,14 +23,22 @@ FILES = ("fdmprinter.def.json", "fdmextruder.def.json")
 #: types of settings that are headings, or that nothing of ours needs
 _SKIPPED = ("category",)
 
+
+def _number(value: Any) -> float:
+    """Text times a number, or a power of whole numbers, could be made to fill the memory."""
+    if not isinstance(value, int | float):
+        raise TypeError
+    return value
+
+
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: lambda a, b: _number(a) * _number(b),
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: lambda a, b: float(_number(a)) ** _number(b),
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -82,13 +90,15 @@ def table(definitions: Path, data: Path | None) -> Table:
     try:
         printer, extruder = ((definitions / name).read_bytes() for name in FILES)
         kept = _kept(data, hashlib.sha256(printer + extruder).hexdigest()[:16])
-        if kept is not None and kept.exists():
-            rows = json.loads(kept.read_bytes())
-        else:
+        is_new = kept is None or not kept.exists()
+        if kept is None or is_new:
             rows = {**_flat(json.loads(extruder)["settings"]), **_flat(json.loads(printer)["settings"])}
-            _keep(kept, rows)
+        else:
+            rows = json.loads(kept.read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
         raise SlicingError(f"Cura's definitions in {definitions} cannot be read.") from None
+    if kept is not None and is_new:
+        _keep(kept, rows)
     return {key: Setting(*row) for key, row in rows.items()}
 
 
@@ -96,11 +106,9 @@ def _kept(data: Path | None, name: str) -> Path | None:
     return data / "engines" / f"cura-{name}.json" if data else None
 
 
-def _keep(path: Path | None, rows: dict[str, Any]) -> None:
+def _keep(path: Path, rows: dict[str, Any]) -> None:
     """Whole or not at all: several workers may do it at once."""
-    if path is None:
-        return
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.write_text(json.dumps(rows))
     temporary.replace(path)
@@ -147,7 +155,7 @@ class _Values:
     def evaluate(self, formula: str) -> Any:
         try:
             return self._value(_parsed(formula))
-        except (SyntaxError, TypeError, ValueError, ZeroDivisionError, KeyError) as error:
+        except (SyntaxError, TypeError, ValueError, ArithmeticError, KeyError) as error:
             raise SlicingError(f"Cura's formula {formula[:80]!r} is not understood.") from error
 
     def _value(self, node: ast.expr) -> Any:

@@ -111,7 +111,8 @@ class ExternalEngine(ABC):
         complaint = self.complaint(error.said)
         if complaint:
             return complaint
-        if error.code < 0 or "bad_alloc" in error.said or "Memory" in error.said:
+        signalled = error.code < 0 or error.code > 128  # the latter from shells and unshare
+        if signalled or "bad_alloc" in error.said or "Memory" in error.said:
             return f"{self.label} crashed on this model, or it needs more memory or time than one slice may use."
         return f"{self.label} could not slice this model."
 
@@ -173,10 +174,11 @@ def read_output(path: Path) -> bytes:
 
 def between_marks(text: bytes) -> bytes:
     """What stands between the lines of BEGIN and END. Raises SlicingError when one is missing."""
-    begin, end = text.find(f";{BEGIN}\n".encode()), text.rfind(f";{END}".encode())
-    if begin < 0 or end < begin:
+    begin = text.find(f";{BEGIN}\n".encode())
+    end = text.find(f"\n;{END}".encode(), begin)
+    if begin < 0 or end < 0:
         raise SlicingError("The slicer's G-code is cut off.")
-    return text[begin + len(BEGIN) + 2 : end]
+    return text[begin + len(BEGIN) + 2 : end + 1]
 
 
 def edges(moves: replay.Replay) -> tuple[list[float], list[float]]:

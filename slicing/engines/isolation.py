@@ -69,7 +69,7 @@ class Isolation:
             hiding = ["--tmpfs", str(hide)] if hide else []
             return [
                 *(self.program, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev"),
-                *("--proc", "/proc", "--tmpfs", "/tmp", *hiding, "--bind", str(folder), str(folder)),  # noqa: S108
+                *("--proc", "/proc", *hiding, "--bind", str(folder), str(folder)),
                 *("--chdir", str(folder), "--", *command),
             ]
         if self.by == "unshare":
