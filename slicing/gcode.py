@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from slicing.bgcode import MAGIC, TextReader, is_binary
 from slicing.engines.base import Machine, SlicingError
 from slicing.engines.motion import Moves, durations
-from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnails
-from slicing.reading import Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
+from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnail_block, thumbnails
+from slicing.reading import CHUNK, Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
 
 #: g/cm3; PLA, when a file does not say what it was made for
 DENSITY = 1.24
@@ -198,12 +198,14 @@ def check_heat(heat: Heat, machine: Machine) -> None:
 def facts(path: Path, machine: Machine | None = None) -> dict[str, Any]:
     """What :func:`describe` says of a file, binary or text. With a machine, raises SlicingError with a sentence when it
     should not run the file."""
-    used = machine or Machine()
+    found, head, tail, pictures = _read(path, machine)
+    return describe(found, said(head, tail), pictures)
+
+
+def _read(path: Path, machine: Machine | None) -> tuple[Survey, bytes, bytes, list[Thumbnail]]:
     with opened(path) as (text, sources):
         parts = (rows(data, offset) for offset, data in chunks(text))
-        found = survey(parts, used, check=machine is not None)
-        head, tail, pictures = sources()
-    return describe(found, said(head, tail), pictures)
+        return survey(parts, machine or Machine(), check=machine is not None), *sources()
 
 
 Sources = Callable[[], tuple[bytes, bytes, list[Thumbnail]]]
@@ -299,15 +301,40 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m slicing.gcode", description="Facts of one G-code file, as JSON.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--machine", default="{}", help="JSON of slicing.engines.base.Machine")
+    parser.add_argument("--picture", type=Path, help="where to write the largest picture that is in it, PNG")
+    parser.add_argument("--text", type=Path, help="where to write it as text, if it is binary")
     options = parser.parse_args(argv)
+    pictures: list[Thumbnail] = []
     try:
-        found = facts(options.file, machine_from(json.loads(options.machine)))
+        found, head, tail, pictures = _read(options.file, machine_from(json.loads(options.machine)))
+        says = describe(found, said(head, tail), pictures)
+        if options.text:
+            _write_text(options.file, options.text)
     except SlicingError as error:
-        found = {"error": str(error)}
+        says = {"error": str(error)}
     except MemoryError:
-        found = {"error": "The file needs more memory than one upload may use."}
-    sys.stdout.write(json.dumps(found) + "\n")
-    return 2 if "error" in found else 0
+        says = {"error": "The file needs more memory than one upload may use."}
+    sys.stdout.write(json.dumps(says) + "\n")
+    sys.stdout.flush()  # whatever happens to the picture, the facts are out
+    if pictures and options.picture and "error" not in says:
+        from slicing.pictures import redrawn  # only paid for by those who want one
+
+        options.picture.write_bytes(redrawn(max(pictures, key=lambda one: one.width * one.height).data))
+    return 2 if "error" in says else 0
+
+
+def _write_text(path: Path, text: Path) -> None:
+    """Of a binary file: printers behind OctoPrint or Klipper know only text."""
+    with opened(path) as (source, sources):
+        if isinstance(source, TextReader):
+            head, _, pictures = sources()
+            with text.open("wb") as out:
+                out.write(head)
+                for one in pictures:
+                    if one.format == "png":
+                        out.write(thumbnail_block(one.width, one.height, one.data))
+                while data := source.read(CHUNK):
+                    out.write(data)
 
 
 def machine_from(values: dict[str, Any]) -> Machine:

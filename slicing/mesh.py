@@ -2,7 +2,7 @@
 
 A file comes from a stranger, so every count in it is checked before memory is spent on it. The caller still runs this
 in a child process with limits on memory and time: ``python -m slicing.mesh FILE --name part.stl`` prints one line of
-JSON, either the facts of the model (exit 0) or ``{"error": sentence}`` (exit 2).
+JSON, either the facts of the model (exit 0) or ``{"error": sentence}`` (exit 2), and then draws it (``--picture``).
 
 Lengths are in mm, volumes in mm3. STL and OBJ carry no unit and are taken as mm; 3MF says its own.
 """
@@ -268,14 +268,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--name", default="", help="the name it was uploaded under")
     parser.add_argument("--max-triangles", type=int, default=Limits().max_triangles)
+    parser.add_argument("--picture", type=Path, help="where to write a picture of it, PNG")
     options = parser.parse_args(argv)
+    mesh = None
     try:
-        facts = read_mesh(options.file, options.name, Limits(max_triangles=options.max_triangles)).facts()
+        mesh = read_mesh(options.file, options.name, Limits(max_triangles=options.max_triangles))
+        facts = mesh.facts()
     except MeshError as error:
         facts = {"error": str(error)}
     except MemoryError:
         facts = {"error": "The model needs more memory than one upload may use. Export it with a coarser resolution."}
     sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()  # whatever happens to the picture, the facts are out
+    if mesh is not None and options.picture:
+        from slicing.pictures import png, render  # only paid for by those who want one
+
+        options.picture.write_bytes(png(render(mesh.triangles)))
     return 2 if "error" in facts else 0
 
 

@@ -27,7 +27,8 @@ FINER = 2
 MARGIN = 0.07  # of the picture, on each side
 DISTANCE = 5.0  # of the eye from the model's middle, in radii of the model
 AT_ONCE = 1 << 21  # pixels of triangles that are worked on at once
-MOST_PIXELS = 1 << 27  # in all; a model that covers more is drawn as far as that goes
+MOST_PIXELS = 1 << 26  # in all; a model that covers more is drawn as far as that goes
+MOST_IMAGE = 1 << 22  # pixels of a stranger's picture
 
 COLOUR = np.array([0.25, 0.52, 0.78])
 SKY, GROUND = np.array([0.62, 0.66, 0.72]), np.array([0.30, 0.27, 0.25])
@@ -310,6 +311,16 @@ def png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()
+
+
+def redrawn(data: bytes) -> bytes:
+    """A stranger's picture as a PNG of ours, at most SIZE large. Raises OSError or ValueError for what is none."""
+    with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "QOI"]) as opened:
+        if opened.width * opened.height > MOST_IMAGE:
+            raise ValueError("The picture is too large.")
+        image = opened.convert("RGBA")
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return png(image)
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:

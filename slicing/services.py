@@ -8,15 +8,16 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings as django_settings
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from farm.errors import Invalid, TooLarge
 from farm.models import User
@@ -25,12 +26,17 @@ from slicing.engines import version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
 from slicing.engines.site import Site
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
-from slicing.sandbox import facts_of
+from slicing.sandbox import WALL_S, facts_of
+
+if TYPE_CHECKING:
+    from slicing.mesh import Mesh
 
 log = structlog.get_logger(__name__)
 
 MODEL_KINDS = ("stl", "obj", "3mf")
-GCODE_KINDS = ("gcode", "gco", "g")
+GCODE_KINDS = ("gcode", "gco", "g", "bgcode")
+#: bytes of G-code that are surely read in a second, also by a small machine
+READING_SPEED = 3_000_000
 #: s; an external engine ends that much before the worker would be killed, so that its owner is told why
 SITE_MARGIN_S = 20
 
@@ -73,6 +79,13 @@ def _spooled(upload: UploadedFile, suffix: str) -> Iterator[Path]:
         yield Path(spool.name)
 
 
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For what a child process makes of an upload."""
+    with tempfile.TemporaryDirectory(dir=django_settings.FILE_UPLOAD_TEMP_DIR) as folder:
+        yield Path(folder)
+
+
 def _sha256(path: str | Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,15 +96,10 @@ def accept_model(owner: User, upload: UploadedFile) -> Model3D:
     name = clean_name(upload.name or "")
     kind = _kind(name, MODEL_KINDS)
     _check_size(upload)
-    with _spooled(upload, kind) as spool:
-        facts = facts_of(
-            "slicing.mesh",
-            str(spool),
-            "--name",
-            f"model.{kind}",
-            "--max-triangles",
-            str(django_settings.FARM_MAX_TRIANGLES),
-        )
+    with _spooled(upload, kind) as spool, _folder() as made:
+        most = str(django_settings.FARM_MAX_TRIANGLES)
+        named = ("--name", f"model.{kind}", "--max-triangles", most, "--picture", str(made / "picture.png"))
+        facts = facts_of("slicing.mesh", str(spool), *named)
         x, y, z = facts["size_mm"]
         model = Model3D(
             owner=owner,
@@ -106,21 +114,26 @@ def accept_model(owner: User, upload: UploadedFile) -> Model3D:
             volume_mm3=facts["volume_mm3"],
             watertight=facts["watertight"],
         )
-        _store(model, spool)
+        _store(model, spool, made / "picture.png")
     return model
 
 
 def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> Gcode:
-    """Store G-code that is safe on printers of ``profile``: inside the bed, temperatures and speeds in limits."""
+    """Store G-code that is safe on printers of ``profile``: inside the bed, temperatures and speeds in limits. Binary
+    G-code is stored as text, which every printer understands."""
     name = clean_name(upload.name or "")
     kind = _kind(name, GCODE_KINDS)
     _check_size(upload)
-    with _spooled(upload, kind) as spool:
-        facts = facts_of("slicing.gcode", str(spool), "--machine", json.dumps(asdict(profile.machine)))
+    with _spooled(upload, kind) as spool, _folder() as made:
+        machine = json.dumps(asdict(profile.machine))
+        wanted = ("--machine", machine, "--picture", str(made / "picture.png"), "--text", str(made / "text"))
+        facts = facts_of("slicing.gcode", str(spool), *wanted, seconds=WALL_S + (upload.size or 0) // READING_SPEED)
+        if (made / "text").exists():
+            spool, name = made / "text", f"{Path(name).stem}.gcode"
         gcode = Gcode(
             owner=owner,
             name=name,
-            bytes=upload.size or 0,
+            bytes=spool.stat().st_size,
             sha256=_sha256(spool),
             profile=profile,
             profile_revision=profile.revision,
@@ -130,18 +143,23 @@ def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> 
             layers=facts["layers"],
             facts=facts,
         )
-        _store(gcode, spool)
+        _store(gcode, spool, made / "picture.png")
     return gcode
 
 
-def _store(row: Model3D | Gcode, source: Path) -> None:
-    """File first, then the row; a row that cannot be written leaves no file."""
+def _store(row: Model3D | Gcode, source: Path, picture: Path) -> None:
+    """Files first, then the row; a row that cannot be written leaves no file. There may be no picture."""
     with source.open("rb") as file:
         row.file.save(row.name, File(file), save=False)
     try:
+        if picture.exists() and picture.stat().st_size:
+            with picture.open("rb") as file:
+                row.picture.save(row.name, File(file), save=False)
         row.save(force_insert=True)
     except BaseException:
         row.file.delete(save=False)
+        if row.picture:
+            row.picture.delete(save=False)
         raise
 
 
@@ -211,13 +229,14 @@ def slice_model(
         settings=asdict(wanted),
         cache_key=cache_key(model, profile, wanted, made_by),
     )
-    with tempfile.NamedTemporaryFile(dir=django_settings.FILE_UPLOAD_TEMP_DIR, suffix=".gcode") as spool:
-        out = Path(spool.name)
+    with _folder() as made:
+        out, picture = made / "out.gcode", made / "picture.png"
         try:
-            result = _run_engine(model, profile, wanted, out, progress)
+            result, mesh = _run_engine(model, profile, wanted, out, progress)
         except SlicingError as error:
             raise Invalid(str(error), code="not_sliced") from error
-        return _keep_gcode(gcode, result, out)
+        _finish(out, picture, Sliced(model, mesh, gcode, wanted, result))
+        return _keep_gcode(gcode, result, out, picture)
 
 
 def site() -> Site:
@@ -233,7 +252,7 @@ def site() -> Site:
 
 def _run_engine(
     model: Model3D, profile: PrinterProfile, wanted: SliceSettings, out: Path, progress: Callable[[float], None]
-) -> SliceResult:
+) -> tuple[SliceResult, Mesh]:
     from slicing.engines import engine
     from slicing.engines.replay import check
     from slicing.mesh import Limits, MeshError, read_mesh
@@ -247,10 +266,43 @@ def _run_engine(
         raise SlicingError(str(error)) from error
     result = slicer.slice(mesh, profile.machine, wanted, out, progress)
     check(out, profile.machine, wanted, result)
-    return result
+    return result, mesh
 
 
-def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path) -> Gcode:
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """What is known when the lines are written."""
+
+    model: Model3D
+    mesh: Mesh
+    gcode: Gcode
+    wanted: SliceSettings
+    result: SliceResult
+
+
+def _finish(out: Path, picture: Path, sliced: Sliced) -> None:
+    """Put who made it, pictures and facts into the file; the picture is the model's."""
+    from slicing.finishing import Finish, finish
+    from slicing.pictures import png, render
+
+    kept = Path(sliced.model.picture.path) if sliced.model.picture else None
+    picture.write_bytes(kept.read_bytes() if kept and kept.exists() else png(render(sliced.mesh.triangles)))
+    material = sliced.gcode.material
+    finish(
+        out,
+        Finish(
+            result=sliced.result,
+            settings=sliced.wanted,
+            machine=sliced.gcode.profile.machine,
+            version=django_settings.VERSION,
+            when=timezone.now(),
+            material=material.name if material else "",
+            picture=picture.read_bytes(),
+        ),
+    )
+
+
+def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path, picture: Path) -> Gcode:
     gcode.bytes = out.stat().st_size
     gcode.sha256 = _sha256(out)
     gcode.time_s, gcode.layers = result.time_s, result.layers
@@ -258,7 +310,7 @@ def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path) -> Gcode:
     gcode.facts = {"bounds": result.bounds, **result.facts}
     try:
         with transaction.atomic():
-            _store(gcode, out)
+            _store(gcode, out, picture)
     except IntegrityError:  # another worker sliced the very same at the same time
         return Gcode.objects.get(cache_key=gcode.cache_key)
     return gcode

@@ -15,7 +15,22 @@ APPS = ("slicing", "printers", "jobs")
 ASSEMBLY = {f"farm.{name}" for name in ("settings", "celery", "live", "asgi", "urls", "apps", "management")}
 #: arrays in, arrays out; text in, facts out; tables and decisions
 PURE = {
-    *(f"slicing.{name}" for name in ("mesh", "threemf", "gcode", "engines", "presets")),
+    *(
+        f"slicing.{name}"
+        for name in (
+            "mesh",
+            "threemf",
+            "gcode",
+            "bgcode",
+            "reading",
+            "headers",
+            "pictures",
+            "layers",
+            "finishing",
+            "engines",
+            "presets",
+        )
+    ),
     *(f"printers.{name}" for name in ("drivers", "simulators")),
     *(f"jobs.{name}" for name in ("states", "tracking", "matching")),
 }
