@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from slicing.engines import engine, external, prusaslicer, replay, site, templates, version
+from slicing.engines import isolation as isolating
 from slicing.engines.base import Engine, Machine, SliceResult, SliceSettings, SlicingError
-from slicing.engines.isolation import isolation
+from slicing.engines.isolation import Isolation, isolation
 from slicing.engines.site import Site
 from slicing.mesh import Mesh, read_mesh
 from tests import shapes
@@ -283,6 +284,7 @@ def test_programs_see_neither_the_network_nor_the_farms_data(tmp_path: Path, mon
 def test_a_program_gets_a_plain_stl_that_lies_on_the_bed_and_numbers_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(isolating, "isolation", lambda: Isolation(""))  # else it could keep nothing
     kept = tmp_path / "kept"
     kept.mkdir()
     where = program(tmp_path, f'cp model.stl settings.ini {kept}; echo "$@" > {kept}/said; exit 1')
