@@ -1,9 +1,12 @@
 """/ws/live/: what printers do now, to whoever may see it.
 
 Server: ``{"type": "snapshot", "seq", "printers": {id: state}}``, then ``{"type": "changes", "seq", "printers": {id:
-changed fields}, "gone": [ids]}`` and ``{"type": "job", "id", "status"}``. The viewer answers each of the first two
-with ``{"ack": seq}``: Daphne has no back-pressure, so a viewer that does not read gets nothing more until it does
-(then only the newest), and is closed after a minute. Nothing is commanded through this socket.
+changed fields}, "gone": [ids]}`` and ``{"type": "job", "id", "status"}`` (of own jobs, for staff of all). The viewer
+answers each of the first two with ``{"ack": seq}``: Daphne has no back-pressure, so a viewer that does not read gets
+nothing more until it does (then only the newest), and is closed after a minute. Nothing is commanded through this
+socket.
+
+Who comes with a session is closed within a minute after logging out; who comes with an access token, after its end.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
+from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.sessions.backends.db import SessionStore as _SessionStore
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
 
@@ -25,7 +30,7 @@ from farm.models import User
 from printers import access, telemetry
 from printers.models import Printer
 from printers.signals import Occupant, occupants
-from printers.views import settings_view, state_views, telemetry_view
+from printers.views import state_views, telemetry_view
 
 #: s between two messages to one viewer
 EVERY = 0.2
@@ -52,30 +57,26 @@ class LiveConsumer(AsyncWebsocketConsumer):
     """One viewer."""
 
     async def connect(self) -> None:
-        self.user: User | None = await self._who()
-        await self.accept()
-        if self.user is None:
-            await self.close(code=UNAUTHORISED)
-            return
+        self.user: User | None = None
         self.seq = self.acked = 0
         self.unread_since: float | None = None
         self.seen: dict[str, _Seen] = {}
         self.dirty: set[str] = set()
         self.gone: set[str] = set()
         self.touched: set[str] = set()
+        self.jobs: dict[str, str] = {}
+        self.listening: set[str] = set()
         self.recheck_at = 0.0
-        for group in self._own_groups(self.user):
-            await self.channel_layer.group_add(group, self.channel_name)
-        await self._look_again()
+        await self.accept()
+        if not await self._look_again():
+            return
         await self._send_state("snapshot", {key: seen.fields for key, seen in self.seen.items()}, [])
         self.flusher = asyncio.create_task(self._flush_for_ever())
 
     async def disconnect(self, code: int) -> None:
-        if not hasattr(self, "flusher"):
-            return
-        self.flusher.cancel()
-        groups = [*self._own_groups(self.user), *(printer_group(key) for key in self.seen)]
-        await asyncio.gather(*(self.channel_layer.group_discard(group, self.channel_name) for group in groups))
+        if hasattr(self, "flusher"):
+            self.flusher.cancel()
+        await self._listen_to(set())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
@@ -88,10 +89,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     # -- who
     async def _who(self) -> User | None:
-        """The session's user, else the bearer of an access token (programs send no cookie)."""
-        user = self.scope.get("user")
-        if isinstance(user, User) and user.is_active:
-            return user
+        """Whose session or access token (programs send no cookie) this is, if it is still good."""
+        if "session" in self.scope:
+            user = await get_user({"session": _SessionStore(self.scope["session"].session_key)})
+            return user if isinstance(user, User) and user.is_active else None
         headers = dict(self.scope.get("headers", []))
         bearer = headers.get(b"authorization", b"").decode("latin-1")
         return await self._bearer(bearer) if bearer.startswith("Bearer ") else None
@@ -105,11 +106,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return None
         return user if isinstance(user, User) else None
 
-    @staticmethod
-    def _own_groups(user: User | None) -> list[str]:
-        if user is None:
-            return []
-        return [user_group(user.pk), EVERYONE_GROUP, *([STAFF_GROUP] if user.is_staff else [])]
+    async def _listen_to(self, groups: set[str]) -> None:
+        """Be in these groups and no other."""
+        for group in groups - self.listening:
+            await self.channel_layer.group_add(group, self.channel_name)
+        for group in self.listening - groups:
+            await self.channel_layer.group_discard(group, self.channel_name)
+        self.listening = groups
 
     # -- events (see farm.events)
     async def printer_spoke(self, event: dict[str, Any]) -> None:
@@ -128,18 +131,18 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.recheck_at = 0.0
 
     async def job_touched(self, event: dict[str, Any]) -> None:
-        await self.send(text_data=json.dumps({"type": "job", "id": event["job_id"], "status": event["status"]}))
+        self.jobs[event["job_id"]] = event["status"]
 
     # -- what to tell
     @database_sync_to_async
-    def _read(self, only: list[str] | None) -> dict[str, _Seen]:
-        """What the database and Redis say of the printers this person may see (``only`` of these)."""
-        user = User.objects.filter(pk=self.user.pk, is_active=True).first() if self.user else None
-        if user is None:
-            return {}
-        self.user = user
+    def _visible(self, user: User) -> list[str]:
+        return [str(pk) for pk in access.visible(user).values_list("pk", flat=True)]
+
+    @database_sync_to_async
+    def _read(self, user: User, keys: list[str]) -> dict[str, _Seen]:
+        """What the database and Redis say of these printers, if this person may see them."""
         rows = access.visible(user).select_related("profile")
-        printers = list(rows if only is None else rows.filter(pk__in=[UUID(key) for key in only]))
+        printers = list(rows.filter(pk__in=[UUID(key) for key in keys]))
         views, live = state_views(user, printers), occupants([printer.pk for printer in printers])
         roles = access.roles(user, printers)
         return {
@@ -147,18 +150,21 @@ class LiveConsumer(AsyncWebsocketConsumer):
             for printer in printers
         }
 
-    async def _look_again(self) -> None:
-        """Ask what this person may see; join and leave the groups of printers accordingly."""
+    async def _look_again(self) -> bool:
+        """Ask anew who this is and what they may see. False, and closed, when they may no longer be here."""
         self.recheck_at = time.monotonic() + RECHECK
-        now = await self._read(None)
-        for key in now.keys() - self.seen.keys():
-            await self.channel_layer.group_add(printer_group(key), self.channel_name)
-        for key in self.seen.keys() - now.keys():
-            await self.channel_layer.group_discard(printer_group(key), self.channel_name)
-            self.gone.add(key)
-            self.dirty.discard(key)
-        self._take(now)
+        self.user = user = await self._who()
+        if user is None:
+            await self.close(code=UNAUTHORISED)
+            return False
+        keys = await self._visible(user)
+        own = {user_group(user.pk), EVERYONE_GROUP, *([STAFF_GROUP] if user.is_staff else [])}
+        await self._listen_to({*own, *map(printer_group, keys)})  # before reading: what happens between is told twice
+        now = await self._read(user, keys)
+        self.gone |= self.seen.keys() - now.keys()
         self.seen = {key: seen for key, seen in self.seen.items() if key in now}
+        self._take(now)
+        return True
 
     def _take(self, now: dict[str, _Seen]) -> None:
         """Newly read rows replace what we knew, but not what the viewer was told."""
@@ -190,15 +196,22 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return
         if time.monotonic() >= self.recheck_at:
             await self._look_again()
-            if self.user is None or not self.user.is_active:
-                await self.close(code=UNAUTHORISED)
+        user = self.user
+        if user is None:
+            return
         if self.touched:
             touched, self.touched = self.touched, set()
-            self._take(await self._read(list(touched)))
-        changes = {key: change for key in self._due() if (change := self._change(self.seen[key]))}
+            self._take(await self._read(user, list(touched)))
+        changes = {key: change for key in self._due() if (change := self._change(self.seen[key], user))}
         gone, self.gone, self.dirty = sorted(self.gone), set(), set()
         if changes or gone:
             await self._send_state("changes", changes, gone)
+        await self._send_jobs()
+
+    async def _send_jobs(self) -> None:
+        jobs, self.jobs = self.jobs, {}
+        for key, status in jobs.items():
+            await self.send(text_data=json.dumps({"type": "job", "id": key, "status": status}))
 
     def _not_reading(self) -> bool:
         waiting = self.seq - self.acked >= WINDOW
@@ -217,24 +230,18 @@ class LiveConsumer(AsyncWebsocketConsumer):
         }
         return (self.dirty | silent) & self.seen.keys()
 
-    def _change(self, seen: _Seen) -> dict[str, Any]:
+    @staticmethod
+    def _change(seen: _Seen, user: User) -> dict[str, Any]:
         """The fields that differ from what the viewer was told."""
-        assert self.user is not None  # noqa: S101 - connect() closed otherwise
-        fields = dict(seen.fields)
-        if seen.snapshot is not None and seen.heard_at is not None:
-            age = time.monotonic() - seen.heard_at
+        fields, age = dict(seen.fields), time.monotonic() - (seen.heard_at or 0.0)
+        if seen.snapshot is not None:
             snapshot = telemetry.Snapshot(state=seen.snapshot.state, age=age)
-            fields |= telemetry_view(seen.printer, snapshot, seen.occupant, self.user, seen.role)
-            fields |= settings_view(seen.printer, bool(seen.fields["bed_clear"]))
+            fields |= telemetry_view(seen.printer, snapshot, seen.occupant, user, seen.role)
+        elif seen.heard_at is not None:
+            fields |= {"age": round(age, 1), "stale": age > telemetry.STALE_AFTER}
         change = {key: value for key, value in fields.items() if seen.told.get(key, _NOTHING) != value}
         seen.told = fields
-        return {} if change.keys() <= {"age"} and not self._wants_age(change) else change
-
-    @staticmethod
-    def _wants_age(change: dict[str, Any]) -> bool:
-        """A sign of life is worth a message (the browser counts the age up by itself)."""
-        age = change.get("age")
-        return age is not None and age < EVERY * 2
+        return {} if change.keys() <= {"age"} and not _wants_age(change) else change
 
     async def _send_state(self, kind: str, printers: dict[str, dict[str, Any]], gone: list[str]) -> None:
         if kind == "snapshot":
@@ -246,6 +253,12 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 {"type": kind, "seq": self.seq, "printers": printers, **({"gone": gone} if gone else {})}
             )
         )
+
+
+def _wants_age(change: dict[str, Any]) -> bool:
+    """A sign of life is worth a message (the browser counts the age up by itself)."""
+    age = change.get("age")
+    return age is not None and age < EVERY * 2
 
 
 _NOTHING = object()
