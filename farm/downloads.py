@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 
 CHUNK = 256 * 1024
@@ -24,4 +25,17 @@ def download(path: Path, name: str) -> StreamingHttpResponse:
     response["Content-Length"] = path.stat().st_size
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
     response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def picture(request: HttpRequest, path: Path, version: str) -> HttpResponse:
+    """A PNG of ours, small enough to be read at once, to be shown in pages. ``version`` changes with its content; a
+    browser asks again whether it has, because the right to see it may end."""
+    etag = f'"{version}"'
+    response = get_conditional_response(request, etag=etag) or HttpResponse(path.read_bytes())
+    response["Content-Type"] = "image/png"
+    response["ETag"] = etag
+    response["Cache-Control"] = "private, no-cache"
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response

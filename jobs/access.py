@@ -36,6 +36,11 @@ def get(user: User, pk: Any) -> Job:
     return _get(visible(user), pk)
 
 
+def get_queued(user: User, pk: Any) -> Job:
+    """Of those that :func:`queue` shows. Raises NotFound."""
+    return _get(queue(user), pk)
+
+
 def get_print(user: User, pk: Any) -> Print:
     try:
         return visible_prints(user).get(pk=UUID(str(pk)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from farm.api import FarmView, person
-from farm.downloads import download
+from farm.downloads import download, picture
 from farm.errors import NotFound
 from farm.paging import Pages
 from jobs import access, services
@@ -22,7 +22,8 @@ from jobs.models import Job, JobEvent, Print
 from jobs.states import PRINT_TERMINAL, PrintStatus
 from printers import access as printer_access
 from printers.models import Role
-from slicing.api import RevisionSerializer, own_gcodes, own_models
+from slicing import gallery
+from slicing.api import PictureView, RevisionSerializer, layer_picture, own_gcodes, own_models
 from slicing.models import shown_name
 
 
@@ -250,6 +251,29 @@ class JobGcode(FarmView):
         if job.gcode is None:
             raise NotFound("This job is not sliced yet.", code="not_sliced")
         return download(Path(job.gcode.file.path), job.gcode.name)
+
+
+class JobPicture(PictureView):
+    """What it will look like: of its G-code, and of its model until that is sliced."""
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        job = access.get_queued(person(request), pk)
+        shown = job.gcode if job.gcode is not None and job.gcode.picture else job.model
+        if shown is None:
+            raise NotFound("There is no picture of this.", code="no_picture")
+        return picture(request, gallery.picture(shown.picture), shown.sha256)
+
+
+class JobLayer(PictureView):
+    """The lines of one layer, coloured by what they are for; the lowest is 1."""
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        job = access.get_queued(person(request), pk)
+        if job.gcode is None:
+            raise NotFound("This job is not sliced yet.", code="not_sliced")
+        return layer_picture(request, job.gcode, number)
 
 
 class Prints(FarmView, GenericAPIView[Print]):

@@ -7,20 +7,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 
 from farm.api import FarmView, person
-from farm.downloads import download
+from farm.downloads import download, picture
 from farm.errors import Forbidden, NotFound
 from farm.models import User
 from farm.paging import Pages
-from slicing import profiles, services
+from slicing import gallery, profiles, services
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
 from slicing.profiles import AnyProfile
 
@@ -138,6 +139,13 @@ def own_models(user: User) -> QuerySet[Model3D]:
 def own_gcodes(user: User) -> QuerySet[Gcode]:
     uploaded = Gcode.objects.exclude(owner=None)
     return uploaded if user.is_staff else uploaded.filter(owner=user)
+
+
+class PictureView(FarmView):
+    """A PNG. A page may show dozens of them, so they are not counted among a person's calls: what costs something is
+    drawn once, and not many at a time."""
+
+    throttle_classes: list[type[BaseThrottle]] = []
 
 
 class _Profiles(FarmView, GenericAPIView[AnyProfile]):
@@ -284,6 +292,15 @@ class ModelFile(FarmView):
         return download(Path(model.file.path), model.name)
 
 
+class ModelPicture(PictureView):
+    """What the model looks like."""
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        model = _own_model(request, pk)
+        return picture(request, gallery.picture(model.picture), model.sha256)
+
+
 def _own_model(request: Request, pk: Any) -> Model3D:
     model = own_models(person(request)).filter(pk=pk).first()
     if model is None:
@@ -318,7 +335,35 @@ class Gcodes(FarmView, GenericAPIView[Gcode]):
 class OneGcode(FarmView):
     @extend_schema(responses=GcodeSerializer)
     def get(self, request: Request, pk: UUID) -> Response:
-        gcode = own_gcodes(person(request)).filter(pk=pk).first()
-        if gcode is None:
-            raise NotFound("There is no such G-code, or you may not see it.")
-        return Response(GcodeSerializer(gcode).data)
+        return Response(GcodeSerializer(_own_gcode(request, pk)).data)
+
+
+class GcodePicture(PictureView):
+    """The picture that its slicer put into the file."""
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        return gcode_picture(request, _own_gcode(request, pk))
+
+
+class GcodeLayer(PictureView):
+    """The lines of one layer, coloured by what they are for; the lowest is 1."""
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        return layer_picture(request, _own_gcode(request, pk), number)
+
+
+def gcode_picture(request: Request, gcode: Gcode) -> HttpResponse:
+    return picture(request, gallery.picture(gcode.picture), gcode.sha256)
+
+
+def layer_picture(request: Request, gcode: Gcode, number: int) -> HttpResponse:
+    return picture(request, gallery.layer(gcode, number), f"{gcode.sha256}-{number}-{gallery.REVISION}")
+
+
+def _own_gcode(request: Request, pk: UUID) -> Gcode:
+    gcode = own_gcodes(person(request)).filter(pk=pk).first()
+    if gcode is None:
+        raise NotFound("There is no such G-code, or you may not see it.")
+    return gcode
