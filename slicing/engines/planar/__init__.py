@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,18 @@ from slicing.engines import VERSIONS, replay, templates
 from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, SlicingError
 from slicing.engines.heading import header
 from slicing.engines.planar import overhang, vase
+from slicing.engines.planar.crew import hands, shared
 from slicing.engines.planar.cut import Layers, layers_for
 from slicing.engines.planar.infill import fill
 from slicing.engines.planar.moves import Program, filament_area, program
 from slicing.engines.planar.order import ordered
 from slicing.engines.planar.paths import SKIRT, Toolpaths
 from slicing.engines.planar.polygons import Floats
-from slicing.engines.planar.regions import Flow, Regions, regions
-from slicing.engines.planar.sections import sections
+from slicing.engines.planar.regions import Flow, Regions, regions, stacked
+from slicing.engines.planar.sections import Body, blocks, sections
 from slicing.engines.planar.supports import supports
 from slicing.engines.planar.text import encode
-from slicing.engines.planar.toolpaths import thinnest_wall, toolpaths
+from slicing.engines.planar.toolpaths import Air, thinnest_wall, toolpaths
 from slicing.mesh import Mesh
 
 MARGIN = 20.0  # mm from the origin while the outlines are computed, where coordinates must not be negative
@@ -46,14 +48,17 @@ class PlanarEngine:
         report(0.0)
         layers = layers_for(mesh.size_mm[2], settings.first_layer_height, settings.layer_height)
         flow = Flow.of(settings, layers)
-        found = areas(mesh, layers, flow, settings, _share(report, 0.0, 0.6))
+        body = placed(mesh, layers)
+        crew = hands(int(body.segments().sum()))
+        found = areas(body, flow, settings, crew, _share(report, 0.0, 0.6))
+        del body  # as large as the model
         layers = check_layers(found, layers)
         flow = Flow.of(settings, layers)
-        paths, notes = lines_of(found, layers, flow, settings, _share(report, 0.6, 0.85))
+        paths, notes = lines_of(found, layers, flow, settings, crew, _share(report, 0.6, 0.85))
         paths = ordered(_on_bed(vase.only_wall(paths, layers, settings), mesh, machine), settings)
         check_first_layer(paths)
         place = check_fits(paths, layers, flow, machine)
-        job = Job(paths, _moved(found, mesh, machine), layers, machine, settings, place)
+        job = Job(paths, _moved(found, mesh, machine), layers, machine, settings, place, crew)
         result = write(job, out, _share(report, 0.85, 1.0))
         result.facts["warnings"] = notes
         report(1.0)
@@ -61,7 +66,7 @@ class PlanarEngine:
 
 
 def lines_of(
-    found: Regions, layers: Layers, flow: Flow, settings: SliceSettings, report: Progress
+    found: Regions, layers: Layers, flow: Flow, settings: SliceSettings, crew: int, report: Progress
 ) -> tuple[Toolpaths, list[str]]:
     """All lines of the print, in no order yet, and sentences about what may go wrong with them."""
     hanging = overhang.hanging_layers(found)
@@ -69,9 +74,8 @@ def lines_of(
     spans = overhang.bridges(found, hanging, flow, settings)
     report(0.3)
     held = supports(found, layers, flow, settings, _share(report, 0.3, 0.4))
-    solid, sparse = fill(found, spans.rings, flow, settings, _share(report, 0.4, 0.8))
-    paths = toolpaths(found, solid, sparse, spans, hanging, held, flow, settings)
-    report(1.0)
+    fillings = fill(found, spans.rings, flow, settings, crew, _share(report, 0.4, 0.7))
+    paths = toolpaths(found, fillings, Air(hanging, spans, held), flow, settings, crew, _share(report, 0.7, 1.0))
     notes = unprinted(found, paths, layers, settings)
     if settings.supports == "none":
         notes += [
@@ -114,18 +118,31 @@ def _by(size: tuple[float, ...]) -> str:
     return " x ".join(f"{s:.1f}".removesuffix(".0") for s in size)
 
 
-def areas(mesh: Mesh, layers: Layers, flow: Flow, settings: SliceSettings, report: Progress) -> Regions:
-    """Walls and fill areas, with the part's lowest corner at (MARGIN, MARGIN, 0)."""
-    triangles = mesh.triangles - (mesh.bounds[0] - np.array([MARGIN, MARGIN, 0.0]))
-    if mesh.signed_volume_mm3 < 0:
-        triangles = triangles[:, ::-1]
-    rings = sections(triangles, layers, _share(report, 0.0, 0.5))
-    found = regions(rings, layers, flow, settings, _share(report, 0.5, 1.0))
+def areas(body: Body, flow: Flow, settings: SliceSettings, crew: int, report: Progress) -> Regions:
+    """Walls and fill areas, worked out by ``crew`` processes for a range of layers each."""
+    count = len(flow.spacings)
+    work = body.segments()
+    ranges = blocks(work, max(1.0, work.sum() / crew)) if crew > 1 else [(0, count)]
+
+    def part(low: int, high: int, step: Progress) -> Regions:
+        low = max(0, low - 1)  # each range begins with the last layer of the one below: see stacked()
+        rings = sections(body, low, high, _share(step, 0.0, 0.5))
+        return regions(rings, flow.between(low, high), settings, low, _share(step, 0.5, 1.0))
+
+    found = stacked(shared([partial(part, low, high) for low, high in ranges], crew, report))
     if not len(found.outlines):
         raise SlicingError(
             f"The part is thinner than a line of {flow.width:g} mm everywhere; nothing would be printed."
         )
     return found
+
+
+def placed(mesh: Mesh, layers: Layers) -> Body:
+    """The part with its lowest corner at (MARGIN, MARGIN, 0)."""
+    triangles = mesh.triangles - (mesh.bounds[0] - np.array([MARGIN, MARGIN, 0.0]))
+    if mesh.signed_volume_mm3 < 0:
+        triangles = triangles[:, ::-1]
+    return Body.of(triangles, layers)
 
 
 def check_layers(found: Regions, layers: Layers) -> Layers:
@@ -204,6 +221,7 @@ class Job:
     machine: Machine
     settings: SliceSettings
     place: templates.Place
+    crew: int  # processes
 
 
 def write(job: Job, out: Path, report: Progress) -> SliceResult:
@@ -211,20 +229,18 @@ def write(job: Job, out: Path, report: Progress) -> SliceResult:
     start = templates.start_gcode(machine, settings, job.place)
     end = templates.end_gcode(machine, settings, job.place)
     before = replay.parse(start.encode(), relative_e=True)
-    body = program(job.paths, job.found, job.layers, settings, before.end[:2], _share(report, 0.0, 0.5))
+    body = program(job.paths, job.found, job.layers, settings, before.end[:2], job.crew, _share(report, 0.0, 0.6))
     body, time = body.cooled(machine, settings)
     after = replay.parse(end.encode(), relative_e=True, begin=(*job.paths.points[-1].tolist(), job.place.top))
     time += before.seconds(machine) + after.seconds(machine)
     result = _result(job, body, before.filament_mm, time)
     headers = sorted(_layer_headers(body, job.layers) + body.fan(settings), key=lambda header: header[0])
-    text = encode(body.lines, headers)
-    report(0.9)
+    text = encode(body.lines, headers, job.crew, _share(report, 0.6, 1.0))
     with out.open("wb") as file:
         file.write(header(result, settings, machine, f"planar {PlanarEngine.version}").encode())
         file.write(start.encode() + b"G90\nM83\n")
-        file.write(text)
+        file.writelines(text)
         file.write(end.encode())
-    report(1.0)
     return result
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.planar import patterns
+from slicing.engines.planar.crew import Step, shared
 from slicing.engines.planar.polygons import Floats, Ints, Rings, signatures
 from slicing.engines.planar.regions import Flow, Regions
 from slicing.engines.planar.scanlines import (
@@ -68,28 +70,32 @@ def _cover(regions: Regions, count: int, settings: Settings) -> _Cover:
 
 
 def fill(
-    regions: Regions, cut: Rings, flow: Flow, settings: Settings, step: Callable[[float], None]
+    regions: Regions, cut: Rings, flow: Flow, settings: Settings, crew: int, step: Step
 ) -> tuple[FillPaths, FillPaths]:
-    """(solid, sparse) lines of all layers, nothing within the rings of ``cut``."""
-    count = len(flow.spacings)
-    cover = _cover(regions, count, settings)
-    done: tuple[list[FillPaths], list[FillPaths]] = ([], [])
-    jobs = [*_families(flow, cover, settings)]
-    for number, (kind, family, layers) in enumerate(jobs):
-        origin = _origin(regions, family)
-        for part in _parts(regions, family, layers, cover):
-            lines = family if kind == SOLID else family.halved()
-            found, kinds = _classified(regions, cut, lines, part, cover)
-            if kind == SOLID:
-                done[0].append(_solid(found, kinds, settings).zigzag(family, origin, 4 * family.spacing))
-                pattern = patterns.PATTERNS.get(settings.infill_pattern)
-                if pattern and settings.infill_density > 0:
-                    done[1].append(pattern(_sparse(found, kinds, settings), family, origin, regions, flow, settings))
-            else:
-                done[1].append(_sparse_lines(found, kinds, family, origin, settings))
-            step((number + 0.5) / len(jobs))
-        step((number + 1) / len(jobs))
-    return FillPaths.joined(done[0]), FillPaths.joined(done[1])
+    """(solid, sparse) lines of all layers, nothing within the rings of ``cut``; worked out by ``crew`` processes."""
+    cover = _cover(regions, len(flow.spacings), settings)
+
+    def part(kind: int, family: Family, layers: Ints, step: Step) -> tuple[FillPaths, FillPaths]:
+        origin, none = _origin(regions, family), FillPaths.joined([])
+        found, kinds = _classified(regions, cut, family if kind == SOLID else family.halved(), layers, cover)
+        if kind == SPARSE:
+            return none, _sparse_lines(found, kinds, family, origin, settings)
+        solid = _solid(found, kinds, settings).zigzag(family, origin, 4 * family.spacing)
+        pattern = patterns.PATTERNS.get(settings.infill_pattern)
+        if pattern and settings.infill_density > 0:
+            return solid, pattern(_sparse(found, kinds, settings), family, origin, regions, flow, settings)
+        return solid, none
+
+    done = shared(
+        [
+            partial(part, kind, family, part_of)
+            for kind, family, layers in _families(flow, cover, settings)
+            for part_of in _parts(regions, family, layers, cover, crew)
+        ],
+        crew,
+        step,
+    )
+    return FillPaths.joined([solid for solid, _ in done]), FillPaths.joined([sparse for _, sparse in done])
 
 
 def _families(flow: Flow, cover: _Cover, settings: Settings) -> Iterator[tuple[int, Family, Ints]]:
@@ -115,11 +121,12 @@ def _origin(regions: Regions, family: Family) -> float:
     return float(family.along(regions.outlines.points)[0].min()) - 1.0
 
 
-def _parts(regions: Regions, family: Family, layers: Ints, cover: _Cover) -> Iterator[Ints]:
-    """The layers in portions of about EVENTS events."""
+def _parts(regions: Regions, family: Family, layers: Ints, cover: _Cover, crew: int) -> Iterator[Ints]:
+    """The layers in portions of about EVENTS events or less, so that there is one for each of the crew."""
     edges = np.abs(np.diff(family.along(regions.outlines.points)[1], append=0.0)) / family.spacing + 0.1
     per_layer = np.bincount(regions.outlines.layer[regions.outlines.ring_of_point()], edges, len(cover.need))
-    portion = (np.cumsum(per_layer[layers] * (cover.need[layers] + 1)) // EVENTS).astype(np.int64)
+    events = per_layer[layers] * (cover.need[layers] + 1)
+    portion = (np.cumsum(events) // min(EVENTS, events.sum() / crew + 1)).astype(np.int64)
     for number in np.unique(portion).tolist():
         yield layers[portion == number]
 

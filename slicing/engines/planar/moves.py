@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from slicing.engines.base import Machine
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.motion import Moves, durations
 from slicing.engines.planar import travel, vase
+from slicing.engines.planar.crew import Step
 from slicing.engines.planar.cut import Layers
 from slicing.engines.planar.paths import (
     BRIDGE,
@@ -89,11 +89,11 @@ def program(
     layers: Layers,
     settings: Settings,
     begin: tuple[float, float],
-    step: Callable[[float], None],
+    crew: int,
+    step: Step,
 ) -> Program:
     """Lines and moves of the paths in their order; the nozzle comes from ``begin``."""
-    way = travel.ways(paths, regions, settings, begin)
-    step(0.4)
+    way = travel.ways(paths, regions, settings, begin, crew, lambda done: step(0.6 * done))
     writer = _Writer(paths, layers, settings, way)
     made = writer.program(begin)
     step(1.0)

@@ -21,6 +21,7 @@ from slicing.engines.planar.polygons import (
     Rings,
     collect,
     grown,
+    joined,
     offsets,
     signatures,
     union,
@@ -38,6 +39,9 @@ class Flow:
     width: float
     spacings: Floats  # (layers,)
     areas: Floats  # (layers,) mm2 of a line's cross-section
+
+    def between(self, low: int, high: int) -> Flow:
+        return Flow(self.width, self.spacings[low:high], self.areas[low:high])
 
     @staticmethod
     def of(settings: Settings, layers: Layers) -> Flow:
@@ -74,22 +78,24 @@ class _Island:
     fill: Paths
 
 
-def regions(rings: Rings, layers: Layers, flow: Flow, settings: Settings, step: Callable[[float], None]) -> Regions:
-    """Walls and fill areas of every island of every layer; ``step`` is told the share done."""
+def regions(rings: Rings, flow: Flow, settings: Settings, base: int, step: Callable[[float], None]) -> Regions:
+    """Walls and fill areas of every island of every layer of ``flow``, of which the lowest is layer ``base`` of the
+    print; ``step`` is told the share done."""
     islands: list[tuple[int, _Island]] = []
-    same = signatures(rings, len(layers))
-    new = np.ones(len(layers), bool)
+    count = len(flow.spacings)
+    same = signatures(rings, count)
+    new = np.ones(count, bool)
     new[1:] = (same[1:] != same[:-1]) | (flow.spacings[1:] != flow.spacings[:-1])
-    new[1:2] |= settings.elephant_foot > 0
+    new[1:2] |= base == 0 and settings.elephant_foot > 0
     latest: list[_Island] = []
-    for layer, paths in enumerate(by_layer(rings, len(layers))):
+    for layer, paths in enumerate(by_layer(rings, count)):
         spacing = float(flow.spacings[layer])
         if new[layer]:
-            if not layer and settings.elephant_foot:
+            if base + layer == 0 and settings.elephant_foot:
                 paths = grown(paths, -settings.elephant_foot)  # the first layer is squeezed out by as much
             latest = [_island(outline, flow.width, spacing, settings) for outline in (union(paths) if paths else [])]
         islands += [(layer, island) for island in latest]
-        step((layer + 1) / len(layers))
+        step((layer + 1) / count)
     outlines = _gathered([(layer, i.outline) for layer, i in islands])
     walls = [
         _gathered([(layer, i.loops[k] if k < len(i.loops) else []) for layer, i in islands])
@@ -117,6 +123,29 @@ def _with_leftovers(
     thin = leftover(first, 0 * half, between[0], np.full(len(half), flow.width / 2))
     like = np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
     return Regions(outlines, walls, fill, thin, merged(gaps), layer_of, like)
+
+
+def stacked(parts: list[Regions]) -> Regions:
+    """Regions of ranges of layers put on top of each other; each range begins with the last layer of the one below."""
+    whole = parts[0]
+    for part in parts[1:]:
+        base, repeated = len(whole.like) - 1, int((part.island_layer == 0).sum())
+        shift = len(whole.island_layer) - repeated
+
+        def on_top(below: Rings, above: Rings, base: int = base, shift: int = shift) -> Rings:
+            above = above.take(above.layer > 0)
+            return joined([below, Rings(above.points, above.starts, above.layer + base, above.island + shift)])
+
+        whole = Regions(
+            on_top(whole.outlines, part.outlines),
+            [on_top(below, above) for below, above in zip(whole.walls, part.walls, strict=True)],
+            on_top(whole.fill, part.fill),
+            Leftover(on_top(whole.thin.outer, part.thin.outer), on_top(whole.thin.inner, part.thin.inner)),
+            Leftover(on_top(whole.gaps.outer, part.gaps.outer), on_top(whole.gaps.inner, part.gaps.inner)),
+            np.concatenate([whole.island_layer, part.island_layer[repeated:] + base]),
+            np.concatenate([whole.like, np.where(part.like == 0, whole.like[-1], part.like + base)[1:]]),
+        )
+    return whole
 
 
 def _gathered(parts: list[tuple[int, Paths]]) -> Rings:

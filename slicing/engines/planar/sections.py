@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
@@ -17,37 +18,55 @@ RESOLUTION = 0.0125  # mm, how far a simplified outline may be off
 BLOCK = 1_500_000  # segments that are chained at once; bounds the memory
 
 
-def sections(triangles: Floats, layers: Layers, step: Callable[[float], None]) -> Rings:
-    """Closed, simplified rings of every layer, material on their left. ``step`` is told the share done, 0..1.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Triangles that stand on the bed in coordinates that are not negative, and the planes that cut each of them."""
 
-    ``triangles`` stand on the bed in coordinates that are not negative. Raises SlicingError where the surface has
-    holes that cannot be closed.
+    triangles: Floats
+    planes: Floats
+    first: Ints
+    last: Ints  # one past it
+
+    @staticmethod
+    def of(triangles: Floats, layers: Layers) -> Body:
+        return Body(triangles, layers.planes, *spans(triangles, layers.planes))
+
+    def segments(self) -> Ints:
+        """(layers,) how many pieces of outline each layer has, about."""
+        count = len(self.planes)
+        change = np.bincount(self.first, minlength=count + 1) - np.bincount(self.last, minlength=count + 1)
+        found: Ints = np.cumsum(change)[:count]
+        return found
+
+
+def sections(body: Body, low: int, high: int, step: Callable[[float], None]) -> Rings:
+    """Closed, simplified rings of the layers from ``low`` to before ``high`` (numbered from 0), material on their left.
+    ``step`` is told the share done, 0..1. Raises SlicingError where the surface has holes that cannot be closed.
     """
-    planes = layers.planes
-    first, last = spans(triangles, planes)
-    patches = repair.Patches(triangles)
+    patches = repair.Patches(body.triangles)
     found = []
-    for low, high in blocks(first, last, len(planes)):
-        inside = (first < high) & (last > low)
-        part = intersect(triangles[inside], planes, np.maximum(first[inside], low), np.minimum(last[inside], high))
-        step((low + 0.5 * (high - low)) / len(planes))
-        found.append(repair.right_side_out(simplified(chain(part, planes, patches))))
-        step(high / len(planes))
-    return joined(found)
+    for a, b in blocks(body.segments()[low:high], BLOCK):
+        start, stop = low + a, low + b
+        inside = (body.first < stop) & (body.last > start)
+        first, last = np.maximum(body.first[inside], start), np.minimum(body.last[inside], stop)
+        part = intersect(body.triangles[inside], body.planes, first, last)
+        step((a + 0.5 * (b - a)) / (high - low))
+        found.append(repair.right_side_out(simplified(chain(part, body.planes, patches))))
+        step(b / (high - low))
+    rings = joined(found)
+    return Rings(rings.points, rings.starts, rings.layer - low, rings.island)
 
 
-def blocks(first: Ints, last: Ints, count: int) -> list[tuple[int, int]]:
-    """Ranges of layers with at most about BLOCK segments each."""
-    change = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
-    per_layer = np.cumsum(change)[:count]
-    block = np.cumsum(per_layer) // BLOCK
-    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), count]
+def blocks(work: Ints, most: float) -> list[tuple[int, int]]:
+    """Ranges of layers with at most about so much work each."""
+    block = (np.cumsum(work) - work / 2) // most
+    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(work)]
     return [(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
 
 
 def chain(segments: Segments, planes: Floats, patches: repair.Patches) -> Rings:
     """Follow the segments around. Layers where every start meets an end go the fast way, others are repaired."""
-    by_start, by_end = np.argsort(segments.start), np.argsort(segments.end)
+    by_start, by_end = _order(segments.start), _order(segments.end)
     starts, ends = segments.start[by_start], segments.end[by_end]
     if np.array_equal(starts, ends):
         return _follow(segments.start, by_start, by_end)
@@ -56,8 +75,22 @@ def chain(segments: Segments, planes: Floats, patches: repair.Patches) -> Rings:
     rings = repair.chain_layers(segments.start[bad], segments.end[bad], planes, patches)
     good = ~bad
     start, end = segments.start[good], segments.end[good]
-    clean = _follow(start, np.argsort(start), np.argsort(end))
+    clean = _follow(start, _order(start), _order(end))
     return joined([clean, rings])
+
+
+def _order(values: Ints) -> Ints:
+    """Sorts, equal ones in the order in which they came: the result for a layer must not depend on other layers.
+
+    Equal values are few (rings that touch), and sorting these again is faster than a stable sort of all.
+    """
+    order = np.argsort(values)
+    ranked = values[order]
+    tied = np.zeros(len(values), bool)
+    tied[1:] = ranked[1:] == ranked[:-1]
+    tied[:-1] |= tied[1:]
+    order[tied] = order[tied][np.lexsort((order[tied], ranked[tied]))]
+    return order
 
 
 def _unequal_layers(starts: Ints, ends: Ints) -> Ints:

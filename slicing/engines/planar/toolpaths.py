@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import shapely
 
 from slicing.engines.base import SliceSettings as Settings
 from slicing.engines.planar import overhang
+from slicing.engines.planar.crew import Step, shared
 from slicing.engines.planar.infill import FillPaths, fill_within
 from slicing.engines.planar.order import seams
 from slicing.engines.planar.paths import (
@@ -33,30 +37,45 @@ from slicing.engines.planar.thin import ThinLines, copied, thin_lines
 PIECE = 1.0  # mm of wall that is judged at once when something hangs over air
 
 
+@dataclass(frozen=True, slots=True)
+class Air:
+    """What is over air, and what is done about it."""
+
+    hanging: Ints  # layers that hang over air somewhere
+    spans: overhang.Bridges
+    held: Supports
+
+
 def toolpaths(
     found: Regions,
-    solid: FillPaths,
-    sparse: FillPaths,
-    spans: overhang.Bridges,
-    hanging: Ints,
-    held: Supports,
+    fillings: tuple[FillPaths, FillPaths],
+    air: Air,
     flow: Flow,
     settings: Settings,
+    crew: int,
+    step: Step,
 ) -> Toolpaths:
-    """All paths, in no order yet. Closed ones begin at their seam."""
-    walls = [
-        _graded(_loops(wall, WALL if depth else OUTER_WALL, flow, settings.seam), found, hanging, flow, spans)
-        for depth, wall in enumerate(found.walls)
-    ]
+    """All paths, in no order yet; closed ones begin at their seam. ``fillings`` are solid and sparse."""
+    held, spans, (solid, sparse) = air.held, air.spans, fillings
+
+    def wall(depth: int, step: Step) -> Toolpaths:
+        kind = WALL if depth else OUTER_WALL
+        return _graded(_loops(found.walls[depth], kind, flow, settings.seam), found, air, flow)
+
+    def thin(step: Step) -> Toolpaths:
+        return _thin(found, thin_lines(found.thin, *_thin_wall_sizes(flow, settings)), THIN_WALL, flow)
+
+    def gaps(step: Step) -> Toolpaths:
+        return _thin(found, thin_lines(found.gaps, *_gap_sizes(flow, settings)), GAP, flow)
+
+    tasks: list[Callable[[Step], Toolpaths]] = [partial(wall, depth) for depth in range(len(found.walls))]
     return Toolpaths.joined(
         [
             _loops(adhesion(found, held.sleeves, flow, settings), SKIRT, flow, "rear"),
             _loops(held.sleeves, SUPPORT, flow, "rear"),
             _lines(held.body, SUPPORT, flow.areas),
             _lines(held.roof, INTERFACE, flow.areas),
-            *walls,
-            _thin(found, thin_lines(found.thin, *_thin_wall_sizes(flow, settings)), THIN_WALL, flow),
-            _thin(found, thin_lines(found.gaps, *_gap_sizes(flow, settings)), GAP, flow),
+            *shared([*tasks, thin, gaps], crew, step),
             _lines(fill_within(spans.rings, spans.angle, spans.spacing), BRIDGE, spans.area),
             _lines(solid, SOLID, flow.areas),
             _lines(sparse, SPARSE, flow.areas),
@@ -105,10 +124,10 @@ def _loops(rings: Rings, kind: int, flow: Flow, seam: str) -> Toolpaths:
     return Toolpaths.of(rings.points[index], offsets(lengths + 1), rings.layer, rings.island, kind, area, closed=True)
 
 
-def _graded(paths: Toolpaths, found: Regions, hanging: Ints, flow: Flow, spans: overhang.Bridges) -> Toolpaths:
+def _graded(paths: Toolpaths, found: Regions, air: Air, flow: Flow) -> Toolpaths:
     """Walls cut where what is below them changes, and told what that is."""
     owner = paths.owner()
-    asked = np.isin(paths.layer, hanging)[owner]
+    asked = np.isin(paths.layer, air.hanging)[owner]
     last = np.zeros(len(paths.points), bool)
     last[paths.starts[1:] - 1] = True
     way = np.diff(paths.points, axis=0, append=paths.points[-1:])
@@ -117,11 +136,11 @@ def _graded(paths: Toolpaths, found: Regions, hanging: Ints, flow: Flow, spans: 
     step, origin = ramp(count), np.repeat(np.arange(len(count)), count)
     points = paths.points[origin] + way[origin] * (step / count[origin])[:, None]
     middle = points + way[origin] / (2 * count[origin])[:, None]
-    grade = overhang.grades(middle, paths.layer[owner[origin]], found, hanging, flow.width)
+    grade = overhang.grades(middle, paths.layer[owner[origin]], found, air.hanging, flow.width)
     grade[last[origin]] = HELD
     before = np.concatenate([[HELD], grade[:-1]])
     keep = (step == 0) | (grade != before)
-    area = np.where(grade == 2, np.maximum(paths.area[origin], spans.area), paths.area[origin])
+    area = np.where(grade == 2, np.maximum(paths.area[origin], air.spans.area), paths.area[origin])
     lengths = np.bincount(owner[origin[keep]], minlength=len(paths))
     return Toolpaths(
         np.round(points[keep], 3),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from slicing.engines.base import SliceSettings as Settings
+from slicing.engines.planar.crew import Step, shared
 from slicing.engines.planar.paths import Toolpaths
 from slicing.engines.planar.polygons import Floats, Ints, Paths, grown, offsets
 from slicing.engines.planar.regions import Regions
@@ -37,7 +39,9 @@ class Ways:
     wipe_shares: Floats
 
 
-def ways(paths: Toolpaths, regions: Regions, settings: Settings, begin: tuple[float, float]) -> Ways:
+def ways(
+    paths: Toolpaths, regions: Regions, settings: Settings, begin: tuple[float, float], crew: int, step: Step
+) -> Ways:
     """Travels before every path, coming from ``begin``."""
     first, last = paths.points[paths.starts[:-1]], paths.points[paths.starts[1:] - 1]
     came = np.vstack([begin, last[:-1]])
@@ -49,14 +53,17 @@ def ways(paths: Toolpaths, regions: Regions, settings: Settings, begin: tuple[fl
     at_home[1:] = (paths.island[1:] == paths.island[:-1]) | new_layer[1:]
     at_home[1:] &= (paths.island[1:] >= 0) & (paths.island[:-1] >= 0)
     asked = crossing[at_home[crossing]]
-    home = _Homes(regions, paths.island[asked])
-    inside = home.holds(came[asked], first[asked])
+
+    def part(mine: Ints, step: Step) -> tuple[Mask, dict[int, Floats]]:
+        home = _Homes(regions, paths.island[mine])
+        inside = home.holds(came[mine], first[mine])
+        return inside, home.around(mine[~inside], paths.island[mine[~inside]], came, first) if settings.combing else {}
+
+    done = shared([partial(part, mine) for mine in np.array_split(asked, crew)], crew, step)
     retract = away > settings.retract_min_travel
-    retract[asked[inside]] = False
-    around: dict[int, Floats] = {}
-    if settings.combing:
-        around = home.around(asked[~inside], paths.island[asked[~inside]], came, first)
-        retract[list(around)] = False
+    retract[asked[np.concatenate([inside for inside, _ in done])]] = False
+    around = {path: detour for _, detours in done for path, detour in detours.items()}
+    retract[list(around)] = False
     if settings.retract_length == 0:
         retract[:] = False
     lengths, points = _points(first, (away > HERE) | new_layer, around)

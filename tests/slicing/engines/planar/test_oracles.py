@@ -11,7 +11,7 @@ import shapely
 
 from slicing.engines.base import SlicingError
 from slicing.engines.planar.cut import layers_for
-from slicing.engines.planar.sections import sections
+from slicing.engines.planar.sections import Body, sections
 from tests import shapes
 from tests.slicing.engines.planar.conftest import Print, Slicer
 
@@ -33,7 +33,7 @@ def sections_of(triangles: shapes.Triangles, made: Print) -> dict[int, shapely.G
     """Material of each layer in bed coordinates, by even-odd of an independent reading of the rings."""
     low, high = triangles.reshape(-1, 3).min(axis=0), triangles.reshape(-1, 3).max(axis=0)
     layers = layers_for(high[2] - low[2], made.settings.first_layer_height, made.settings.layer_height)
-    rings = sections(triangles - low + [20, 20, 0], layers, lambda share: None)
+    rings = sections(Body.of(triangles - low + [20, 20, 0], layers), 0, len(layers), lambda share: None)
     shift = np.array(made.machine.size[:2]) / 2 - (high - low)[:2] / 2 - 20
     found: dict[int, shapely.Geometry] = {}
     for layer, ring in zip(rings.layer.tolist(), rings.paths(), strict=True):

@@ -40,7 +40,7 @@ def plainly(made: Lines) -> list[str]:
 
 def test_it_writes_what_formatting_would_write() -> None:
     made = lines(5000)
-    assert encode(made, []).decode() == "".join(plainly(made))
+    assert b"".join(encode(made, [])).decode() == "".join(plainly(made))
 
 
 def test_headers_come_before_their_lines_also_at_the_borders_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,4 +50,4 @@ def test_headers_come_before_their_lines_also_at_the_borders_of_chunks(monkeypat
     for number, header in reversed(headers):
         expected.insert(number, header.decode())
     monkeypatch.setattr(text, "CHUNK", 50)
-    assert encode(made, headers).decode() == "".join(expected)
+    assert b"".join(encode(made, headers)).decode() == "".join(expected)
