@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
-from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiTypes, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import MultiPartParser
@@ -21,7 +21,7 @@ from farm.downloads import download, picture
 from farm.errors import Forbidden, NotFound
 from farm.models import User
 from farm.paging import Pages
-from slicing import gallery, profiles, services
+from slicing import gallery, presets, profiles, services
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
 from slicing.profiles import AnyProfile
 
@@ -69,6 +69,28 @@ class QualitySerializer(serializers.ModelSerializer[Quality]):
         model = Quality
         fields = [*_LABELS, "order", "settings"]
         read_only_fields = ["revision", "is_default"]
+
+
+class SettingSerializer(serializers.Serializer[Any]):
+    """One setting of a slice."""
+
+    name = serializers.CharField()
+    default = serializers.JSONField()
+    whole = serializers.BooleanField(help_text="whole numbers only")
+    options = serializers.ListField(child=serializers.JSONField())
+    meaning = serializers.CharField()
+    unit = serializers.CharField()
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    part = serializers.CharField(help_text="material or quality: which of both may say it")
+
+
+class EngineSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    title = serializers.CharField()
+    version = serializers.CharField()
+    missing = serializers.CharField(help_text="why it cannot be used; empty: it can")
+    isolation = serializers.CharField(help_text="how its program is cut off from the network and the farm")
 
 
 class RevisionSerializer(serializers.ModelSerializer[ProfileRevision]):
@@ -257,6 +279,65 @@ class OneQuality(_Profile[Quality]):
 
 class QualityRevisions(_Revisions):
     kind = Quality
+
+
+class ImportSerializer(UploadSerializer):
+    gcode = serializers.BooleanField(default=False, help_text="take over start and end G-code, too")
+
+
+class ImportedSerializer(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=ProfileRevision.Kind.choices)
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    ignored = serializers.ListField(child=serializers.CharField(), help_text="settings that have no counterpart here")
+    notes = serializers.ListField(child=serializers.CharField())
+
+
+class ImportProfiles(FarmView):
+    """Take over printer profiles, materials and qualities from PrusaSlicer: a config bundle, an ini, or a G-code file
+    of it. Needs the right to operate a printer."""
+
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        request={"multipart/form-data": ImportSerializer},
+        responses={
+            201: inline_serializer(
+                "Import",
+                {
+                    "made": ImportedSerializer(many=True),
+                    "refused": serializers.ListField(child=serializers.CharField(), help_text="sentences"),
+                },
+            )
+        },
+    )
+    def post(self, request: Request) -> Response:
+        may_operate(person(request))
+        serializer = ImportSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        text = services.text_of(serializer.validated_data["file"])
+        imported = profiles.import_ini(text, serializer.validated_data["gcode"])
+        made = [
+            {"kind": row.kind, "id": row.pk, "name": row.name, "ignored": draft.ignored, "notes": draft.notes}
+            for row, draft in imported.made
+        ]
+        return Response({"made": ImportedSerializer(made, many=True).data, "refused": imported.refused}, status=201)
+
+
+class Settings(FarmView):
+    """Every setting of a slice, with its default, unit, range and meaning."""
+
+    @extend_schema(responses=SettingSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        return Response(presets.described())
+
+
+class Engines(FarmView):
+    """What slices here, and whether it is there."""
+
+    @extend_schema(responses=EngineSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        return Response(services.engines())
 
 
 class Models(FarmView, GenericAPIView[Model3D]):

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 
 from farm.errors import Invalid, NotFound, Unavailable
 from farm.models import User
-from slicing import presets
+from slicing import presets, prusaini
 from slicing.engines import templates
 from slicing.engines.base import SlicingError
-from slicing.models import Preset, PrinterProfile, Profile, ProfileRevision
+from slicing.models import Material, Preset, PrinterProfile, Profile, ProfileRevision, Quality
 
 AnyProfile = TypeVar("AnyProfile", bound=Profile)
 
+PROFILES: dict[str, type[PrinterProfile | Material | Quality]] = {
+    ProfileRevision.Kind.PRINTER: PrinterProfile,
+    ProfileRevision.Kind.MATERIAL: Material,
+    ProfileRevision.Kind.QUALITY: Quality,
+}
 WORDS: dict[str, str] = {
     ProfileRevision.Kind.PRINTER: "printer profile",
     ProfileRevision.Kind.MATERIAL: "material",
@@ -115,6 +123,46 @@ def make_default(profile: Profile) -> None:
         type(profile)._default_manager.filter(is_default=True).update(is_default=False)
         type(profile)._default_manager.filter(pk=profile.pk).update(is_default=True)
     profile.refresh_from_db()
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a file of another slicer's settings: new rows with what was left out of each, sentences about
+    the profiles that were not taken."""
+
+    made: list[tuple[Profile, prusaini.Draft]]
+    refused: list[str]
+
+
+@transaction.atomic
+def import_ini(text: str, with_code: bool) -> Imported:
+    """New profiles from PrusaSlicer's ini (see prusaini). ``with_code`` only for people who may operate printers.
+
+    Raises Invalid when there is nothing to take.
+    """
+    try:
+        drafts, refused = prusaini.read(text, with_code)
+    except SlicingError as error:
+        raise Invalid(str(error), field="file") from None
+    made: list[tuple[Profile, prusaini.Draft]] = []
+    for draft in drafts:
+        model = PROFILES[draft.kind]
+        try:
+            row = model(name=_free_name(model, draft.name), settings=draft.settings, **draft.values)
+            row.full_clean()
+            values = {**draft.values, "settings": draft.settings, "note": "Taken over from PrusaSlicer"}
+            made.append((add_profile(model, name=row.name, **values), draft))
+        except ValidationError as error:
+            refused.append(f"{draft.name}: {' '.join(error.messages)}")
+        except Invalid as error:
+            refused.append(f"{draft.name}: {error.message}")
+    return Imported(made, refused)
+
+
+def _free_name(model: type[Profile], wanted: str) -> str:
+    taken = set(model._default_manager.filter(name__startswith=wanted[:74]).values_list("name", flat=True))
+    names = itertools.chain([wanted], (f"{wanted[:74]} ({n})" for n in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _freeze(profile: Profile) -> ProfileRevision:

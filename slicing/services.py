@@ -24,7 +24,8 @@ from farm.models import User
 from slicing import presets
 from slicing.engines import version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
-from slicing.engines.site import Site
+from slicing.engines.isolation import isolation
+from slicing.engines.site import NAMES, Site, missing
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import WALL_S, facts_of
 
@@ -37,6 +38,8 @@ MODEL_KINDS = ("stl", "obj", "3mf")
 GCODE_KINDS = ("gcode", "gco", "g", "bgcode")
 #: bytes of G-code that are surely read in a second, also by a small machine
 READING_SPEED = 3_000_000
+#: bytes of a file of settings
+MOST_TEXT = 20_000_000
 #: s; an external engine ends that much before the worker would be killed, so that its owner is told why
 SITE_MARGIN_S = 20
 
@@ -84,6 +87,17 @@ def _folder() -> Iterator[Path]:
     """For what a child process makes of an upload."""
     with tempfile.TemporaryDirectory(dir=django_settings.FILE_UPLOAD_TEMP_DIR) as folder:
         yield Path(folder)
+
+
+def text_of(upload: UploadedFile) -> str:
+    """A small text file. Raises Invalid, TooLarge."""
+    _check_size(upload)
+    if (upload.size or 0) > MOST_TEXT:
+        raise TooLarge(f"The file is larger than {MOST_TEXT // 1_000_000} MB.")
+    try:
+        return str(upload.read().decode())
+    except UnicodeDecodeError:
+        raise Invalid("This is not a text file.", field="file") from None
 
 
 def _sha256(path: str | Path) -> str:
@@ -237,6 +251,21 @@ def slice_model(
             raise Invalid(str(error), code="not_sliced") from error
         _finish(out, picture, Sliced(model, mesh, gcode, wanted, result))
         return _keep_gcode(gcode, result, out, picture)
+
+
+def engines() -> list[dict[str, str]]:
+    """Every engine, its version here, why it is missing, how it is cut off. For people who look after the farm."""
+    here = site()
+    return [
+        {
+            "name": name,
+            "title": title,
+            "version": version(name, here),
+            "missing": missing(name, here),
+            "isolation": "" if name == "planar" else isolation().sentence,
+        }
+        for name, title in NAMES.items()
+    ]
 
 
 def site() -> Site:

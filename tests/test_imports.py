@@ -29,6 +29,7 @@ PURE = {
             "finishing",
             "engines",
             "presets",
+            "prusaini",
         )
     ),
     *(f"printers.{name}" for name in ("drivers", "simulators")),

@@ -46,6 +46,7 @@ class Door:
 DOORS = {
     "get profiles/": Door(200, 200),
     "post profiles/": Door(403, 403),
+    "post profiles/import/": Door(403, 403),
     "get profiles/<uuid:pk>/": Door(200, 200),
     "patch profiles/<uuid:pk>/": Door(403, 403),
     "get profiles/<uuid:pk>/revisions/": Door(200, 200),
@@ -59,6 +60,8 @@ DOORS = {
     "get qualities/<uuid:pk>/": Door(200, 200),
     "patch qualities/<uuid:pk>/": Door(403, 403),
     "get qualities/<uuid:pk>/revisions/": Door(200, 200),
+    "get settings/": Door(200, 200),
+    "get engines/": Door(200, 200),
     "get models/": Door(EMPTY, EMPTY),
     "post models/": Door(415, 415),
     "get models/<uuid:pk>/": Door(404, 404),
@@ -139,7 +142,7 @@ class World:
 
     def path(self, route: str) -> str:
         kind = route.partition("/")[0]
-        return "/api/" + route.replace("<uuid:pk>", str(self.ids[kind])).replace("<uuid:command_pk>", str(self.command))
+        return "/api/" + route.replace("<uuid:pk>", str(self.ids.get(kind, ""))).replace("<uuid:command_pk>", str(self.command))
 
     def everything(self) -> list[Any]:
         """What there is and how it is, to see that nothing was touched."""
