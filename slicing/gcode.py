@@ -238,7 +238,7 @@ def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, 
     heights = sorted(found.heights)
     return {
         "time_s": round(found.clock.seconds, 1),
-        **{key: round(sum(tool[key] for tool in tools), 3) for key in ("filament_mm", "filament_cm3", "filament_g")},
+        **{key: round(sum(tool[key] for tool in tools), 4) for key in ("filament_mm", "filament_cm3", "filament_g")},
         "tools": tools,
         "layers": len(found.layers),
         "layer_height": told.layer_height or _step(heights),
@@ -267,9 +267,9 @@ def _tools(found: Survey, told: Said) -> list[dict[str, Any]]:
         out.append(
             {
                 "tool": number,
-                "filament_mm": round(mm, 3),
+                "filament_mm": round(mm, 4),
                 "filament_cm3": round(cm3, 4),
-                "filament_g": round(cm3 * _density(number, area, told), 3),
+                "filament_g": round(cm3 * _density(number, area, told), 4),
                 "filament_type": _nth(told.filament_type, number),
             }
         )

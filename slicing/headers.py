@@ -123,6 +123,7 @@ def _simplify(text: str, found: Said) -> None:
     found.time_s = _duration(_after(text, r" +Build [tT]ime: ?"))
     found.filament_mm = _numbers(_after(text, r" +(?:Filament length|Material Length): ?").split(" mm")[0])
     found.filament_g = _numbers(_after(text, r" +(?:Plastic weight|Material Weight): ?").split(" g")[0])
+    found.density = _numbers(_after(text, r" +filamentDensities,").replace("|", ","))
     found.layer_height = _number(_after(text, r" +layerHeight,"))
     found.nozzle_diameter = _number(_after(text, r" +(?:extruderDiameter|nozzleDiameter),"))
 
