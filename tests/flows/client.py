@@ -88,8 +88,11 @@ class Client:
     # -- models and jobs
     def upload(self, folder: Path, size: tuple[float, float, float], name: str = "part.stl") -> str:
         """A box of that size in mm as a new model; its id."""
+        return self.upload_shape(folder, shapes.box(*size), name)
+
+    def upload_shape(self, folder: Path, shape: shapes.Triangles, name: str) -> str:
         file = folder / name
-        write_stl(shapes.mesh(shapes.box(*size)), file)
+        write_stl(shapes.mesh(shape), file)
         with file.open("rb") as content:
             model: str = self.call("POST", "models/", files={"file": content})["id"]
         return model
@@ -138,8 +141,10 @@ class Client:
         return self.every(f"jobs/{job}/events/")
 
     def ways(self, job: str) -> list[str]:
-        """The statuses that the prints of a job went through, in order."""
-        return [event["new"] for event in self.events(job) if event["print"]]
+        """The statuses that the last print of a job went through, in order. (On a machine that is very slow a start
+        may come too late; then it is given up before it is sent, and there is another print.)"""
+        events = [event for event in self.events(job) if event["print"]]
+        return [event["new"] for event in events if event["print"] == events[-1]["print"]]
 
     # -- printers
     def state(self, printer: str) -> dict[str, Any]:
@@ -195,8 +200,8 @@ class Client:
         assert ended["status"] == "done", ended
 
     def starts(self, printer: str) -> list[dict[str, Any]]:
-        """Every start that the farm ever sent to a printer, or tried to."""
-        return self.every(f"printers/{printer}/commands/", kind="start")
+        """Every start that the farm ever sent to a printer: without those that came too late to be sent."""
+        return [row for row in self.every(f"printers/{printer}/commands/", kind="start") if row["status"] != "expired"]
 
     # -- the live socket
     @contextmanager

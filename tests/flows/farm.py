@@ -83,6 +83,10 @@ class RunningFarm:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def start_bridge(self) -> subprocess.Popen[bytes]:
+        """One more, beside that of `up`."""
+        return self._start(["bridge"])
+
     def child(self, name: str) -> psutil.Process | None:
         """redis, web, slice, transfer or bridge; None while it is being restarted."""
         for process in psutil.Process(self.process.pid).children():
