@@ -29,6 +29,7 @@ STL_HEADER = 84
 STL_FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 SMALLEST_MM = 0.1
 LARGEST_MM = 10_000.0
+NO_CORNER = "The model is damaged: a face names a corner that does not exist."
 
 
 class MeshError(Exception):
@@ -228,7 +229,10 @@ def _read_obj(data: bytes, limits: Limits) -> Floats:
             raise too_many(len(faces), limits)
     if not vertices or not faces:
         raise MeshError("This is not an OBJ model: it has no faces.")
-    return pick(np.array(vertices), np.array(faces, np.int64))
+    try:
+        return pick(np.array(vertices), np.array(faces, np.int64))
+    except OverflowError:
+        raise MeshError(NO_CORNER) from None
 
 
 def _obj_fan(words: list[bytes], count: int) -> list[tuple[int, int, int]]:
@@ -243,7 +247,7 @@ def _obj_fan(words: list[bytes], count: int) -> list[tuple[int, int, int]]:
 def pick(vertices: Floats, faces: Ints) -> Floats:
     """(n, 3, 3) corners of ``faces``; MeshError when one names a vertex that does not exist."""
     if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise MeshError("The model is damaged: a face names a corner that does not exist.")
+        raise MeshError(NO_CORNER)
     return vertices[faces]
 
 
