@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -15,33 +14,23 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import HttpResponseClientRedirect
 
 from farm.errors import Invalid, NotFound
-from farm.pages import by_htmx, number, person, whole
+from farm.pages import by_htmx, person, whole
 from jobs import access, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
 from jobs.queues import ended_unprinted, queue_of
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
+from jobs.wishes import described, offered, shown, wished
 from printers import access as printer_access
 from printers.looks import LOOKS, kind_of, looks_for_script
 from printers.models import Printer, Role
 from printers.views import state_views
+from slicing import presets
 from slicing.api import own_models
-from slicing.engines.base import SliceSettings
 from slicing.models import Model3D
 from slicing.services import MODEL_KINDS, accept_model
 
-#: name, layer height in mm, what it means
-QUALITIES = (
-    ("Draft", 0.28, "Quick, with visible layers"),
-    ("Normal", 0.2, "Good for most parts"),
-    ("Fine", 0.12, "Smooth and slow"),
-)
-DEFAULT_QUALITY = 0.2
-#: per cent, what it means
-INFILLS = ((10, "Light"), (15, "Normal"), (40, "Strong"), (100, "Solid"))
-#: the machine decides these, or the form has a place of its own for them
-NOT_EXPERT = {"nozzle_diameter", "filament_diameter", "infill_density"}
 ROWS = 30
 
 
@@ -86,18 +75,16 @@ def options(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
     choices = _choices(person(request), model)
     asked = request.GET.get("printer", "")
-    possible = [choice for choice in choices if not choice["reason"]]
+    possible = {str(choice["printer"].pk): choice["printer"] for choice in choices if not choice["reason"]}
+    chosen = possible.get(asked)
     return {
         "tab": "submit",
         "model": model,
         "choices": choices,
         "possible": len(possible),
-        "chosen": asked if asked in {str(choice["printer"].pk) for choice in possible} else "",
-        "qualities": QUALITIES,
-        "default_quality": DEFAULT_QUALITY,
-        "infills": INFILLS,
-        "default_infill": 15,
-        "expert": expert_settings(),
+        "chosen": chosen.pk if chosen else None,
+        **offered(person(request), chosen.profile if chosen else None),
+        "printers": {pk: printer.profile.settings for pk, printer in possible.items()},
     }
 
 
@@ -125,51 +112,29 @@ def _misfit(printer: Printer, role: int, model: Model3D) -> str:
     return ""
 
 
-def expert_settings() -> list[dict[str, Any]]:
-    """Every other setting of a slice, as a form shows it."""
-    return [
-        {
-            "name": field.name,
-            "label": field.name.replace("_", " ").capitalize(),
-            "default": field.default,
-            "whole": isinstance(field.default, int),
-            **field.metadata,
-        }
-        for field in fields(SliceSettings)
-        if field.name not in NOT_EXPERT
-    ]
-
-
 def _wanted(request: HttpRequest) -> dict[str, Any]:
     """The arguments of services.submit from the form. Raises Invalid, NotFound, Forbidden."""
     form, asked = request.POST, request.POST.get("printer", "")
-    wanted = _numbers(form)
-    wanted.setdefault("layer_height", number(form.get("quality", str(DEFAULT_QUALITY)), "quality"))
-    if form.get("infill"):
-        wanted["infill_density"] = number(form["infill"], "infill")
     return {
         "printer": printer_access.get(person(request), asked, Role.SUBMIT) if asked else None,
         "copies": whole(form.get("copies", "1"), "copies"),
         "hold": form.get("hold") == "yes",
-        "settings": wanted,
+        "material": form.get("material"),
+        "quality": form.get("quality"),
+        "settings": wished(form.dict()),
     }
-
-
-def _numbers(form: Any) -> dict[str, float | int]:
-    """The expert settings that were filled in."""
-    found: dict[str, float | int] = {}
-    for setting in expert_settings():
-        text = form.get(setting["name"], "").strip()
-        if text:
-            found[setting["name"]] = (whole if setting["whole"] else number)(text, setting["label"])
-    return found
 
 
 # -- one job
 @require_GET
 def job(request: HttpRequest, pk: UUID) -> HttpResponse:
     """For its owner, staff, and who operates a printer that it is on or asks for."""
-    row = access.queue(person(request)).select_related("owner", "model", "printer", "gcode").filter(pk=pk).first()
+    row = (
+        access.queue(person(request))
+        .select_related("owner", "model", "printer", "gcode", "material", "quality")
+        .filter(pk=pk)
+        .first()
+    )
     if row is None:
         raise NotFound("There is no such job, or you may not see it.")
     return render(request, "jobs/job.html", _job(request, row))
@@ -193,6 +158,8 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "completed": sum(attempt.status == PrintStatus.COMPLETED for attempt in prints),
         "events": [_event(event) for event in row.events.select_related("actor", "print") if _tells(event)],
         "settings": _settings(row),
+        "middle": (row.gcode.layers + 1) // 2 if row.gcode else 0,
+        "show_prints": _tells_more(row, prints),
         "own": own,
         "can": {
             "download": mine and row.gcode is not None,
@@ -203,6 +170,12 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         },
         "looks": looks_for_script(),
     }
+
+
+def _tells_more(row: Job, prints: list[Print]) -> bool:
+    """Whether a list of the prints says what the job's own state does not."""
+    going = all(attempt.status in PRINT_LIVE and attempt.status != PrintStatus.UNKNOWN for attempt in prints)
+    return bool(prints) and (row.copies > 1 or len(prints) > 1 or not going)
 
 
 def _message(row: Job, live: list[Print]) -> str:
@@ -238,11 +211,11 @@ def _event(event: JobEvent) -> dict[str, Any]:
     }
 
 
-def _settings(row: Job) -> list[tuple[str, str, str]]:
-    known: dict[str, Any] = {field.name: field.metadata for field in fields(SliceSettings)}
+def _settings(row: Job) -> list[dict[str, Any]]:
+    """What was asked for beside material and quality."""
+    known = [(described(name), value) for name, value in row.settings.items() if name in presets.SETTINGS]
     return [
-        (name.replace("_", " ").capitalize(), f"{value:g}", known.get(name, {}).get("unit", ""))
-        for name, value in row.settings.items()
+        {"label": setting["label"], "shown": f"{shown(value)} {setting['unit']}".rstrip()} for setting, value in known
     ]
 
 
@@ -296,7 +269,7 @@ def printer_jobs(request: HttpRequest, pk: UUID) -> HttpResponse:
     user = person(request)
     printer = printer_access.get(user, pk, Role.VIEW)
     operates = printer_access.role_on(user, printer) >= Role.OPERATE
-    recent = printer.prints.exclude(status__in=PRINT_LIVE).select_related("job__owner")
+    recent = printer.prints.exclude(status__in=PRINT_LIVE).select_related("job__owner", "job__gcode", "job__model")
     waiting = queue_of(user)["waiting"]
     context = {
         "printer": printer,
@@ -314,7 +287,9 @@ def prints(request: HttpRequest) -> HttpResponse:
     user = person(request)
     everybody = user.is_staff and request.GET.get("who") == "all"
     rows = access.visible_prints(user) if everybody else Print.objects.filter(job__owner=user)
-    page = Paginator(rows.select_related("job__owner", "gcode"), ROWS).get_page(request.GET.get("page"))
+    page = Paginator(rows.select_related("job__owner", "job__gcode", "job__model"), ROWS).get_page(
+        request.GET.get("page")
+    )
     context = {
         "tab": "prints",
         "everybody": everybody,

@@ -24,11 +24,12 @@ _WAITING = (JobStatus.PREPARING, JobStatus.READY, JobStatus.ACTIVE)
 
 
 def queue_of(user: User) -> dict[str, list[dict[str, Any]]]:
-    """``approval``, ``printing`` and ``waiting``, each in order; a row's ``job`` is None when it must have no name."""
+    """``approval``, ``printing`` and ``waiting``, each in order; a row's ``job`` is None when it must have no name.
+    ``plain``: it waits, and that is all there is to say."""
     seen = set(printer_access.visible(user).values_list("pk", flat=True))
     named = set(access.queue(user).exclude(status__in=JOB_TERMINAL).values_list("pk", flat=True))
     open_jobs = Job.objects.exclude(status__in=JOB_TERMINAL).order_by("created_at", "pk")
-    rows = list(open_jobs.select_related("owner", "printer", "gcode").prefetch_related("prints"))
+    rows = list(open_jobs.select_related("owner", "printer", "gcode", "model").prefetch_related("prints"))
     waiting = [row for row in rows if row.status in _WAITING and not row.cancel_requested and missing_copies(row)]
     hidden = _hidden(waiting, named, seen)
     return {
@@ -56,6 +57,7 @@ def _waiting(row: Job, named: bool, user: User) -> dict[str, Any]:
         "job": row if named else None,
         "own": row.owner_id == user.pk,
         "look": job_look(row, JobStatus.READY if row.status == JobStatus.ACTIVE else row.status),
+        "plain": row.status in (JobStatus.READY, JobStatus.ACTIVE) and not row.hold,
         "reason": row.message if named and row.status != JobStatus.ACTIVE else "",
         "copies": missing_copies(row),
         "printer_id": row.printer_id,
@@ -65,7 +67,11 @@ def _waiting(row: Job, named: bool, user: User) -> dict[str, Any]:
 
 
 def _printing(user: User, seen: set[UUID], named: set[UUID]) -> list[dict[str, Any]]:
-    live = Print.objects.filter(status__in=PRINT_LIVE).select_related("job__owner", "printer").order_by("created_at")
+    live = (
+        Print.objects.filter(status__in=PRINT_LIVE)
+        .select_related("job__owner", "job__gcode", "job__model", "printer")
+        .order_by("created_at")
+    )
     shown = [row for row in live if row.printer_id in seen or row.job_id in named]
     states = state_views(user, printer_access.visible(user).filter(pk__in=[row.printer_id for row in shown]))
     return [
@@ -85,4 +91,4 @@ def ended_unprinted(user: User) -> QuerySet[Job]:
     ended = Job.objects.filter(
         owner=user, status__in=JOB_TERMINAL, prints=None, ended_at__gt=Now() - timedelta(days=30)
     )
-    return ended.order_by("-ended_at")[:20]
+    return ended.select_related("gcode", "model").order_by("-ended_at")[:20]

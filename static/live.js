@@ -85,6 +85,11 @@
       setText(el, s.job ? titleOf(s.job) : "");
       if (el.tagName === "A") s.job?.id ? el.setAttribute("href", `/jobs/${s.job.id}/`) : el.removeAttribute("href");
     },
+    picture: (el, s) => {
+      const wanted = s.job?.id ? `/api/jobs/${s.job.id}/picture/` : "";
+      el.hidden = !wanted || el.dataset.missing === wanted;
+      if (wanted && el.getAttribute("src") !== wanted) el.src = wanted;
+    },
     person: (el, s) => setText(el, s.job?.person || ""),
     percent: (el, s) => setText(el, percent(s.job?.progress)),
     progress: (el, s) => { el.value = s.job?.progress || 0; },
@@ -280,6 +285,12 @@
       for (const root of $$("[data-printer]", event.target.parentElement || document)) paint(root);
       arrange();
     });
+    document.addEventListener("error", (event) => {  // a job without a picture
+      if (event.target.dataset?.f === "picture") {
+        event.target.dataset.missing = event.target.getAttribute("src");
+        event.target.hidden = true;
+      }
+    }, true);
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && current?.readyState === WebSocket.CLOSED) connect();
     });

@@ -55,6 +55,12 @@ def metres(millimetres: Maybe) -> str:
     return f"{millimetres / 1000:.2f} m" if isinstance(millimetres, int | float) else ""
 
 
+@register.filter
+def grams(value: Maybe) -> str:
+    """As a kitchen scale shows it."""
+    return "" if not isinstance(value, int | float) else f"{value:.1f} g" if value < 10 else f"{value:.0f} g"
+
+
 @register.simple_tag
 def icon(name: str) -> SafeString:
     """One of static/icons.svg. For the eye only: words stand beside it or in the button's label."""

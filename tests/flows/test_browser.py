@@ -32,8 +32,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PASSWORD = "first-layer-42"
 #: ms; how long a page may take to show what it must
 PATIENCE = 60_000
-#: of the simulated printers: a hook takes minutes, heating seconds
-SPEED = 60
+#: of the simulated printers: hours become a minute
+SPEED = 200
 
 pytestmark = [
     pytest.mark.flow,

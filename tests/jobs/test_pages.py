@@ -5,15 +5,19 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from farm.models import User
-from jobs.models import Job
+from jobs.models import Job, Print
 from jobs.services import advance
 from jobs.states import JobStatus, PrintStatus
 from printers import services as printers
 from printers.models import Role
-from slicing.models import Model3D
+from slicing import layers, presets, profiles
+from slicing.models import Material, Model3D, Quality
 from tests.cast import Cast, as_, attempt, gcode, grant, htmx, job, model, person, printer
 from tests.shapes import box
 
@@ -112,46 +116,96 @@ def test_a_model_with_holes_comes_with_a_warning(cast: Cast) -> None:
     assert "has holes" in page(cast.sam, f"/submit/{made.pk}/")
 
 
-def test_every_setting_of_a_slice_is_offered_with_its_unit_and_meaning(cast: Cast) -> None:
+def test_every_setting_of_a_slice_is_offered_once_with_its_unit_range_and_meaning(cast: Cast) -> None:
     shown = page(cast.sam, f"/submit/{model(cast.sam).pk}/")
-    for word in ('name="print_speed"', "mm/s", "Filament pulled back before a travel", 'name="walls"', "°C"):
+    for word in ("mm/s", "Filament pulled back before a travel", "(1 to 20)", "°C", "Where walls begin and end"):
         assert word in shown
-    for fixed in ("nozzle_diameter", "filament_diameter"):
-        assert f'name="{fixed}"' not in shown
+    for name in presets.SETTINGS:
+        fixed = name in ("nozzle_diameter", "filament_diameter")  # the printer's
+        assert shown.count(f'name="{name}"') == (0 if fixed else 1), name
+
+
+def test_it_offers_materials_and_qualities_in_plain_words(cast: Cast) -> None:
+    shown = words(page(cast.sam, f"/submit/{model(cast.sam).pk}/"))
+    assert "Draft Quick, with visible layers 0.28 mm layers" in shown
+    assert "PETG Tough, takes a little heat 240 °C, bed 80 °C" in shown
+
+
+def test_a_material_of_a_group_is_offered_to_its_people_only(cast: Cast) -> None:
+    club = Group.objects.create(name="Carbon club")
+    profiles.add_profile(Material, name="Carbon nylon", groups=[club])
+    path = f"/submit/{model(cast.sam).pk}/"
+    assert "Carbon nylon" not in page(cast.sam, path)
+    cast.sam.groups.add(club)
+    assert "Carbon nylon" in page(cast.sam, path)
+
+
+def test_grey_values_are_those_of_the_usual_quality_material_and_printer(cast: Cast) -> None:
+    profiles.change_profile(Quality.objects.get(is_default=True), settings={"walls": 3, "seam": "random"})
+    profiles.change_profile(Material.objects.get(is_default=True), settings={"nozzle_temperature": 207.5})
+    cast.anvil.profile.settings = {"retract_length": 4.2}
+    cast.anvil.profile.save()
+    shown = page(cast.sam, f"/submit/{model(cast.sam).pk}/?printer={cast.anvil.pk}")
+    for name, usual in (("walls", "3"), ("nozzle_temperature", "207.5"), ("retract_length", "4.2"), ("z_hop", "0")):
+        assert re.search(rf'name="{name}"[^>]* placeholder="{usual}"', shown), name
+    assert re.search(r'name="seam"[^>]*><option value="">Random</option>', shown)
 
 
 def submit(user: User, made: Model3D, **form: Any) -> Any:
-    return as_(user).post(f"/submit/{made.pk}/", {"quality": "0.2", "copies": "1", **form})
+    return as_(user).post(f"/submit/{made.pk}/", {"copies": "1", **form})
 
 
 def test_it_submits_what_was_chosen_and_shows_the_job(cast: Cast) -> None:
     form = {
         "printer": str(cast.anvil.pk),
-        "quality": "0.28",
+        "quality": str(Quality.objects.get(name="Draft").pk),
+        "material": str(Material.objects.get(name="PETG").pk),
         "infill": "40",
+        "support": "bed",
         "copies": "3",
         "hold": "yes",
         "walls": "4",
+        "combing": "False",
     }
     answer = submit(cast.sam, model(cast.sam), **form)
     made = Job.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, f"/jobs/{made.pk}/")
     assert (made.owner, made.printer, made.copies, made.hold) == (cast.sam, cast.anvil, 3, True)
-    assert made.settings == {"layer_height": 0.28, "infill_density": 40.0, "walls": 4}
+    assert made.settings == {"infill_density": 40.0, "supports": "bed", "walls": 4, "combing": False}
+    assert made.quality is not None
+    assert made.material is not None
+    assert (made.quality.name, made.material.name) == ("Draft", "PETG")
 
 
-def test_an_expert_layer_height_wins_over_the_quality(cast: Cast) -> None:
-    submit(cast.sam, model(cast.sam), layer_height="0.16")
-    assert Job.objects.get().settings["layer_height"] == 0.16
+def test_the_usual_quality_and_material_are_taken_when_none_is_chosen(cast: Cast) -> None:
+    submit(cast.sam, model(cast.sam))
+    made = Job.objects.get()
+    assert made.quality is not None
+    assert made.material is not None
+    assert (made.quality.name, made.material.name, made.settings) == ("Standard", "PLA", {})
+
+
+def test_all_settings_win_over_the_short_form(cast: Cast) -> None:
+    submit(cast.sam, model(cast.sam), infill="40", infill_density="22.5", support="bed", supports="none")
+    assert Job.objects.get().settings == {"infill_density": 22.5, "supports": "none"}
 
 
 @pytest.mark.parametrize(
     "form",
-    [{"copies": "0"}, {"copies": "many"}, {"copies": "-1"}, {"copies": "1000000000000"}, {"quality": "nan"},
-     {"quality": "good"}, {"walls": "2.5"}, {"print_speed": "inf"}, {"nozzle_temperature": "400"}],
+    [{"copies": "0"}, {"copies": "many"}, {"copies": "-1"}, {"copies": "1000000000000"}, {"infill": "nan"},
+     {"infill": "much"}, {"walls": "2.5"}, {"print_speed": "inf"}, {"nozzle_temperature": "400"}, {"seam": "pretty"},
+     {"combing": "perhaps"}, {"layer_height": "5"}],
 )  # fmt: skip
-def test_numbers_that_make_no_sense_are_refused(cast: Cast, form: dict[str, str]) -> None:
+def test_settings_that_make_no_sense_are_refused(cast: Cast, form: dict[str, str]) -> None:
     assert submit(cast.sam, model(cast.sam), **form).status_code == 422
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("kind", [Material, Quality])
+def test_a_material_or_quality_that_one_may_not_see_is_not_there(cast: Cast, kind: Any) -> None:
+    hidden = profiles.add_profile(kind, name="Secret", groups=[Group.objects.create(name="Few")])
+    for pk in (str(hidden.pk), str(uuid4()), "draft"):
+        assert submit(cast.sam, model(cast.sam), **{kind.kind.value: pk}).status_code == 404
     assert not Job.objects.exists()
 
 
@@ -191,8 +245,49 @@ def test_a_job_shows_estimates_settings_and_everything_that_happened(cast: Cast)
     row = job(cast.sam, gcode=gcode(cast.anvil), settings={"layer_height": 0.28})
     attempt(row, cast.anvil, PrintStatus.FAILED, message="The nozzle is blocked.", duration_s=754.0)
     shown = words(page(cast.sam, f"/jobs/{row.pk}/"))
-    for text in ("1 h 05 min", "1.50 m, 4.5 g", "Layer height 0.28 mm", "Submitted", "nozzle is blocked.", "13 min"):
+    for text in (
+        "Takes 1 h 05 min", "4.5 g, 1.50 m", "Layers 100", "Layer height 0.28 mm", "Layer 50 of 100", "Submitted",
+        "nozzle is blocked.", "13 min",
+    ):  # fmt: skip
         assert text in shown
+
+
+def test_what_a_job_was_made_with_can_be_read_later(cast: Cast) -> None:
+    submit(cast.sam, model(cast.sam), seam="random", combing="False")
+    shown = words(page(cast.sam, f"/jobs/{Job.objects.get().pk}/"))
+    for text in ("Quality Standard", "Material PLA", "Seam Random", "Combing No"):
+        assert text in shown
+
+
+def test_layers_are_coloured_as_the_legend_says() -> None:
+    sheet = (settings.BASE_DIR / "static" / "farm.css").read_text()
+    legend = {
+        "outer": "External perimeter", "inner": "Perimeter", "solid": "Solid infill", "sparse": "Internal infill",
+        "top": "Top solid infill", "bridge": "Bridge infill", "support": "Support material", "skirt": "Skirt",
+    }  # fmt: skip
+    for name, feature in legend.items():
+        shade = " ".join(map(str, layers.colour(feature)))
+        assert f".legend .{name} {{ --shade: rgb({shade}); }}" in sheet
+
+
+def test_a_job_shows_its_part(cast: Cast) -> None:
+    shown = model(cast.sam)
+    row = job(cast.sam, model=shown)
+    source = f'src="/api/jobs/{row.pk}/picture/"'
+    for path in (f"/jobs/{row.pk}/", "/queue/"):
+        assert source not in page(cast.sam, path)
+    shown.picture.save("x", ContentFile(b"png"))
+    for path in (f"/jobs/{row.pk}/", "/queue/"):
+        assert source in page(cast.sam, path)
+    assert source not in page(cast.tina, "/queue/")  # another person's
+
+
+def test_a_job_under_way_is_told_once(cast: Cast) -> None:
+    row = job(cast.sam)
+    made = attempt(row, cast.anvil)
+    assert "<h2>Prints</h2>" not in page(cast.sam, f"/jobs/{row.pk}/")
+    Print.objects.filter(pk=made.pk).update(status=PrintStatus.UNKNOWN)
+    assert "<h2>Prints</h2>" in page(cast.ada, f"/jobs/{row.pk}/")  # staff decide there how it ended
 
 
 def test_a_live_job_shows_its_printers_progress(cast: Cast) -> None:
@@ -274,7 +369,7 @@ def test_the_queue_gives_names_of_live_prints_likewise(cast: Cast) -> None:
     attempt(job(cast.sam, name="sams-part.stl"), cast.anvil)
     assert "sams-part.stl" in page(cast.olivia, "/queue/")
     shown = words(page(cast.tina, "/queue/"))
-    assert "Another person's job Anvil 42 %" in shown
+    assert "Another person's job Anvil Printing 42 %" in shown
     assert "sams-part" not in shown
     assert "Anvil" not in page(cast.mallory, "/queue/")
 
@@ -296,7 +391,7 @@ def test_the_queue_is_in_order_of_submission_with_what_is_missing(cast: Cast) ->
     job(cast.sam, JobStatus.PREPARING, name="second.stl")
     job(cast.sam, name="third.stl", hold=True)
     shown = words(page(cast.sam, "/queue/").split("<h2>Waiting</h2>")[1])
-    assert re.search(r"1 first.stl .*2 copies.* Waiting 2 second.stl .* Slicing 3 third.stl .* On hold", shown)
+    assert re.search(r"1 first.stl [^W]*2 copies 2 second.stl .* Slicing 3 third.stl .* On hold", shown)
 
 
 def test_what_awaits_approval_is_listed_for_staff_and_its_owner(cast: Cast) -> None:
