@@ -8,7 +8,8 @@ Threads, and who may do what:
 - *writers*, a few: everything that touches the database, in order for each printer.
 - *lanes*, a pool: one printer's commands in order, one at a time.
 
-A bridge whose lease ran out stops by itself: before every write the database compares the fence.
+A bridge whose lease ran out stops by itself: before every write the database compares the fence. A printer is
+*observed* while its stream is open and its own record has been compared: only then nothing can happen unseen.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
 from farm.events import PrinterSpoke, printer_group, publish_now
@@ -55,6 +56,8 @@ REFRESH_EVERY = 1.0
 BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_UNAUTHORISED = 1.0, 30.0, 60.0
 #: s after a print's end when the printer's own record is read again (it writes it a moment later)
 MARKER_DELAY = 3.0
+#: s between two attempts to write to a database that is away, and until a connection is given up for it
+WRITE_AGAIN, WRITTEN_WITHIN = 1.0, 30.0
 
 
 def backoff(failures: int, dice: Callable[[], float] = random.random) -> float:
@@ -82,6 +85,8 @@ class PrinterTask:
         self.state: PrinterState | None = None
         self.changed = threading.Condition()
         self.stop = threading.Event()
+        #: set while nothing can happen on the machine that we do not hear of
+        self.observed = threading.Event()
         self._version = int(time.time() * 1000)  # grows over restarts of the same lease
         self._put_at = self._published_at = 0.0
         self._marker_due: float | None = None
@@ -90,14 +95,24 @@ class PrinterTask:
     def start(self) -> None:
         self._thread.start()
 
+    def end(self) -> None:
+        """Its thread ends within a second, and nobody waits for its state any longer."""
+        with self.changed:
+            self.stop.set()
+            self.changed.notify_all()
+
     def join(self, timeout: float) -> None:
-        self.stop.set()
         self._thread.join(timeout)
 
     def wait_for(self, seen: Callable[[PrinterState], bool], timeout: float) -> bool:
-        """Until the printer's own state shows it, or ``timeout`` s are over."""
+        """Until the printer's own state shows it, ``timeout`` s are over, or we have to stop."""
+
+        def shown() -> bool:
+            return self.state is not None and seen(self.state)
+
         with self.changed:
-            return self.changed.wait_for(lambda: self.state is not None and seen(self.state), timeout)
+            self.changed.wait_for(lambda: shown() or self.stop.is_set(), timeout)
+            return shown()
 
     # -- the socket thread
     def _run(self) -> None:
@@ -118,9 +133,12 @@ class PrinterTask:
         try:
             if self.state is None:
                 self._say(PrinterStatus.CONNECTING, "Connecting.")
-            self._reconcile(driver)
             for state in driver.stream(self.stop):
+                if not self.observed.is_set():
+                    # only now, as what happens from here on is in the stream
+                    self._reconcile(driver)
                 self._heard(state)
+                self.observed.set()
                 self._read_marker_if_due(driver)
             return 0.0
         except Unauthorised as error:
@@ -130,20 +148,25 @@ class PrinterTask:
             self._say(PrinterStatus.OFFLINE, error.message)
         except DriverError as error:
             self._say(PrinterStatus.ERROR, error.message)
+        except TimeoutError:
+            self._say(PrinterStatus.ERROR, "The farm's database does not answer.")
         except Exception:
             log.exception("driver_bug", printer=self.printer.name)
             self._say(PrinterStatus.ERROR, "The farm stumbled over what this printer says. Its log has the details.")
         finally:
+            self.observed.clear()
             driver.close()
         return backoff(failures)
 
     def _reconcile(self, driver: PrinterDriver) -> None:
-        """Was anything printed while nobody listened? Only the printer's own record can say."""
+        """Was anything printed while nobody listened? Only the printer's own record can say. What it says is
+        forgotten here only once it is written."""
         known = self.printer.marker
         record = driver.marker()
         printed = known is not None and driver.printed_since(known["record"])
+        noted = self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, printed)
+        noted.result(WRITTEN_WITHIN)
         self.printer.marker = {"record": record}
-        self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, printed).result(30)
 
     def _read_marker_if_due(self, driver: PrinterDriver) -> None:
         if self._marker_due is None or time.monotonic() < self._marker_due:
@@ -160,6 +183,7 @@ class PrinterTask:
 
     def _heard(self, state: PrinterState) -> None:
         before, now = self.state, time.monotonic()
+        observed = before if self.observed.is_set() else None
         news = matters(state, before)
         with self.changed:
             self.state = state
@@ -171,7 +195,7 @@ class PrinterTask:
         if news or now - self._published_at > (PUBLISH_EVERY if state != before else HEARTBEAT_EVERY):
             self._publish(state, now)
         if news:
-            self.writers.run(self.printer.pk, services.note_state, self.printer.pk, self.fence, state, before)
+            self.writers.run(self.printer.pk, services.note_state, self.printer.pk, self.fence, state, observed)
 
     def _put(self, state: PrinterState, now: float) -> None:
         self._version += 1
@@ -192,23 +216,30 @@ class Writers:
 
     def __init__(self, threads: int = 4) -> None:
         self._pools = [ThreadPoolExecutor(1, thread_name_prefix=f"writer {n}") for n in range(threads)]
+        self._closing = threading.Event()
 
     def run(self, printer_id: UUID, work: Callable[..., Any], *args: Any) -> Future[Any]:
         pool = self._pools[printer_id.int % len(self._pools)]
         return pool.submit(self._guarded, work, *args)
 
-    @staticmethod
-    def _guarded(work: Callable[..., Any], *args: Any) -> Any:
-        close_old_connections()
-        try:
-            return work(*args)
-        except Exception:
-            log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
-            raise
-        finally:
+    def _guarded(self, work: Callable[..., Any], *args: Any) -> Any:
+        """A database that is away is waited for: nobody else knows that something was printed."""
+        while True:
             close_old_connections()
+            try:
+                return work(*args)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("write_waits", work=work.__name__, error=str(error))
+                if self._closing.wait(WRITE_AGAIN):
+                    raise
+            except Exception:
+                log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
+                raise
+            finally:
+                close_old_connections()
 
     def close(self) -> None:
+        self._closing.set()
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -250,7 +281,7 @@ class Bridge:
 
     def _shut_down(self) -> None:
         for task in self.tasks.values():
-            task.stop.set()
+            task.end()
         for task in self.tasks.values():
             task.join(2)
         self._lanes.shutdown(wait=True, cancel_futures=True)
@@ -271,7 +302,7 @@ class Bridge:
 
     def _let_go(self, printer_id: UUID) -> None:
         task = self.tasks.pop(printer_id)
-        task.stop.set()  # its thread ends within a second; its writes are fenced off already
+        task.end()  # its writes are fenced off already
         log.info("lease_lost", printer=task.printer.name, fence=task.fence)
 
     # -- commands

@@ -19,6 +19,7 @@ from printers.drivers.base import (
     Unclear,
     Unreachable,
     Unsupported,
+    refuse_while_printing,
 )
 from printers.models import Command, CommandKind, CommandStatus
 from printers.signals import occupants
@@ -34,8 +35,8 @@ CONFIRM_WITHIN = 30.0
 CONFIRM_LATE_WITHIN = 5.0
 
 
-class TooLate(Exception):
-    """The time in which a start may be sent is over; nothing was sent."""
+class NotSent(Exception):
+    """It must no longer be sent, for this reason; nothing was."""
 
 
 def boot_time() -> float:
@@ -75,9 +76,9 @@ def _send(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: 
         if live is None or live.print_id != command.print_id:
             return CommandStatus.REFUSED, "That print is no longer on this printer."
     try:
-        _call(driver, command, deadline)
-    except TooLate:
-        return CommandStatus.EXPIRED, "Not sent: it came too late."
+        _call(task, driver, command, deadline)
+    except NotSent as reason:
+        return CommandStatus.EXPIRED, f"Not sent: {reason}"
     except (Refused, Unsupported, Unauthorised) as error:
         return CommandStatus.REFUSED, error.message
     except Unreachable as error:
@@ -90,17 +91,17 @@ def _send(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: 
     return _confirm(task, command, "The printer accepted it and did not show it.", answered=True)
 
 
-def _call(driver: PrinterDriver, command: Command, deadline: float) -> None:
+def _call(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: float) -> None:
     args = command.args
     calls: dict[str, Callable[[], Any]] = {
-        CommandKind.START: lambda: driver.start(args["path"], last_look=lambda: _in_time(deadline)),
+        CommandKind.START: lambda: _start(task, driver, command, deadline),
         CommandKind.PAUSE: driver.pause,
         CommandKind.RESUME: driver.resume,
         CommandKind.CANCEL: driver.cancel,
         CommandKind.HOME: lambda: driver.home(args["axes"]),
         CommandKind.JOG: lambda: driver.jog(args["moves"], args["speed"]),
         CommandKind.SET_TEMPERATURE: lambda: driver.set_temperature(args["heater"], args["target"]),
-        CommandKind.GCODE: lambda: driver.gcode(args["lines"]),
+        CommandKind.GCODE: lambda: _gcode(driver, args["lines"]),
         CommandKind.FIRMWARE_RESTART: driver.firmware_restart,
     }
     _in_time(deadline)
@@ -109,7 +110,27 @@ def _call(driver: PrinterDriver, command: Command, deadline: float) -> None:
 
 def _in_time(deadline: float) -> None:
     if boot_time() >= deadline:
-        raise TooLate
+        raise NotSent("it came too late.")
+
+
+def _start(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: float) -> None:
+    """Only while we observe the printer: else something may have come upon its bed of which we do not know yet."""
+
+    def last_look() -> None:
+        if not task.observed.is_set():
+            raise NotSent("nobody was listening to the printer.")
+        if not services.may_start(command, task.fence):
+            raise NotSent("the bed is no longer clear, or somebody else has the printer now.")
+        _in_time(deadline)
+
+    task.observed.wait(max(0.0, deadline - boot_time()))
+    driver.start(command.args["path"], last_look)
+
+
+def _gcode(driver: PrinterDriver, lines: list[str]) -> None:
+    """Servers take lines in the middle of a print, too. Since it was asked for, somebody may have begun one."""
+    refuse_while_printing(driver.read_state())
+    driver.gcode(lines)
 
 
 def _confirm(task: PrinterTask, command: Command, otherwise: str, *, answered: bool) -> tuple[str, str]:

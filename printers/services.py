@@ -22,6 +22,7 @@ from printers import access, console, telemetry
 from printers.credentials import seal, unseal
 from printers.drivers import DRIVERS, driver_for
 from printers.drivers.base import (
+    WORKING,
     Capability,
     DriverError,
     Identity,
@@ -46,6 +47,8 @@ log = structlog.get_logger(__name__)
 COMMAND_TTL = 30
 #: s between the commit of `starting` and the request that starts
 START_TTL = 5
+#: a new printer's bed counts as clear, if whoever added it said so, when the printer is heard of within this time
+FIRST_HEARD_WITHIN = timedelta(minutes=10)
 
 _NEEDS: dict[str, Capability] = {
     CommandKind.PAUSE: Capability.PAUSE,
@@ -304,8 +307,9 @@ def give_bed_back(printer_id: UUID, n: int, why: str, *, used: bool) -> None:
 
 # -- what a printer says (called by the bridge that holds the lease)
 def note_state(printer_id: UUID, fence: int, state: PrinterState, before: PrinterState | None) -> None:
-    """A change that matters: keep the bed honest and tell those above. Ignored from a bridge without the lease."""
-    if not Lease.objects.filter(printer_id=printer_id, fence=fence).exists():
+    """A change that matters: keep the bed honest and tell those above. ``before`` is None unless the printer was
+    observed from then to now. Ignored from a bridge without the lease."""
+    if not _is_held(printer_id, fence):
         return
     foreign = _foreign_print(state, before, occupants([printer_id]).get(printer_id))
     if foreign:
@@ -313,10 +317,17 @@ def note_state(printer_id: UUID, fence: int, state: PrinterState, before: Printe
     printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
 
 
+def _is_held(printer_id: UUID, fence: int) -> bool:
+    return Lease.objects.filter(printer_id=printer_id, fence=fence, expires_at__gt=Now()).exists()
+
+
 def _foreign_print(state: PrinterState, before: PrinterState | None, occupant: Occupant | None) -> str | None:
-    """Why this change means that somebody else's print is or was on the bed. Pure."""
+    """Why this change means that somebody else's print is or was on the bed. Pure. (What ended unobserved is found
+    by comparing the printer's own record, see :func:`note_marker`.)"""
     ours = occupant.remote_path if occupant else ""
     job, ended = state.job, state.ended
+    if job is None and occupant is None and state.status in (PrinterStatus.PRINTING, PrinterStatus.PAUSED):
+        return None if before is not None and before.status in WORKING else "it prints and does not say what"
     if state.working and job and job.file != ours:
         seen = before is not None and before.working and before.job is not None and before.job.file == job.file
         return None if seen else "a print was started at the machine"
@@ -328,12 +339,19 @@ def _foreign_print(state: PrinterState, before: PrinterState | None, occupant: O
 
 def note_marker(printer_id: UUID, fence: int, record: dict[str, Any] | None, printed: bool) -> None:
     """The printer's own record, read on connecting (``printed``: since the last one) or while it was watched."""
-    lease = Lease.objects.filter(printer_id=printer_id, fence=fence)
-    if not lease.exists():
+    if not _is_held(printer_id, fence):
         return
     if printed:
         soil_bed(printer_id, "something may have been printed while nobody listened")
+    elif _cleared_long_before_it_was_heard(printer_id):
+        soil_bed(printer_id, "its bed was said to be clear long before it was first heard")
     Printer.objects.filter(pk=printer_id).update(marker={"record": record})
+
+
+def _cleared_long_before_it_was_heard(printer_id: UUID) -> bool:
+    """A new printer whose bed is clear by word alone: there is no earlier record to compare with."""
+    clear = BedClear.objects.filter(printer=printer_id, n=F("printer__bed"), at__lt=Now() - FIRST_HEARD_WITHIN)
+    return clear.filter(printer__marker__isnull=True).exists()
 
 
 # -- leases (called by bridges; every time is the database's)
@@ -445,7 +463,14 @@ def _number(args: dict[str, Any], name: str, low: float, high: float, default: f
 
 
 def _queue(
-    printer: Printer, kind: str, args: dict[str, Any], *, by: User | None, print_id: UUID | None, ttl: float
+    printer: Printer,
+    kind: str,
+    args: dict[str, Any],
+    *,
+    by: User | None,
+    print_id: UUID | None,
+    ttl: float,
+    status: str = CommandStatus.QUEUED,
 ) -> Command:
     now = database_now()
     command = Command.objects.create(
@@ -454,6 +479,7 @@ def _queue(
         args=args,
         by=by,
         print_id=print_id,
+        status=status,
         created_at=now,
         expires_at=now + timedelta(seconds=ttl),
     )
@@ -463,8 +489,17 @@ def _queue(
 
 
 def queue_start(printer: Printer, print_id: UUID, remote_path: str) -> Command:
-    """The one start of a print, made by dispatch in the transaction that commits `starting`."""
-    return _queue(printer, CommandKind.START, {"path": remote_path}, by=None, print_id=print_id, ttl=START_TTL)
+    """The one start of a print, made by dispatch in the transaction that commits `starting` and uses the bed."""
+    bed = Printer.objects.values_list("bed", flat=True).get(pk=printer.pk)
+    args = {"path": remote_path, "bed": bed}
+    return _queue(printer, CommandKind.START, args, by=None, print_id=print_id, ttl=START_TTL)
+
+
+def may_start(command: Command, fence: int) -> bool:
+    """The last look before a start is sent: the lease is still ours, and nothing has come upon the bed since dispatch
+    used it."""
+    ours = Lease.objects.filter(printer=command.printer_id, fence=fence, expires_at__gt=Now())
+    return ours.filter(printer__bed=command.args["bed"]).exists()
 
 
 def database_now() -> Any:
@@ -475,8 +510,8 @@ def database_now() -> Any:
 def _emergency_stop(printer: Printer, by: User | None) -> Command:
     """At once and inline: it must not wait behind anything. Whatever was said of the bed no longer counts."""
     soil_bed(printer.pk, "emergency stop")
-    command = _queue(printer, CommandKind.EMERGENCY_STOP, {}, by=by, print_id=None, ttl=COMMAND_TTL)
-    Command.objects.filter(pk=command.pk).update(status=CommandStatus.SENT)
+    sent = CommandStatus.SENT  # from the beginning: no bridge may take it
+    command = _queue(printer, CommandKind.EMERGENCY_STOP, {}, by=by, print_id=None, ttl=COMMAND_TTL, status=sent)
     driver = open_driver(printer)
     try:
         driver.emergency_stop()

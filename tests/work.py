@@ -91,6 +91,8 @@ class FakeTask:
     def __init__(self, printer: Printer, machines: Machines, holder: str = "bridge") -> None:
         self.printer, self.machines, self.holder = printer, machines, holder
         self.stop = Event()
+        self.observed = Event()
+        self.observed.set()
         self.before: PrinterState | None = None
         self.version = 1000
         with committed():

@@ -1,0 +1,687 @@
+"""The farm's ear: what it makes of what machines say, of silence, and of the time in which nobody listened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from farm.errors import Unavailable
+from printers import bridge, services, telemetry
+from printers.bridge import Bridge, PrinterTask, Writers, backoff, matters
+from printers.drivers.base import (
+    Ended,
+    Garbled,
+    LiveJob,
+    Outcome,
+    PrinterState,
+    PrinterStatus,
+    Temperature,
+    Unauthorised,
+    Unreachable,
+)
+from printers.models import BedClear, Command, CommandKind, Lease, Printer
+from tests.cast import Cast, attempt, job
+from tests.machines import FakeMachine, Machines
+from tests.work import committed, lapse
+
+IDLE = PrinterState(status=PrinterStatus.IDLE)
+GIFT = LiveJob(file="gift.gcode", progress=0.0)
+THEIRS = PrinterState(status=PrinterStatus.PRINTING, job=GIFT)
+BROKE = Unreachable("The connection broke.")
+
+
+def done(file: str, mark: str = "1") -> Ended:
+    return Ended(file=file, outcome=Outcome.COMPLETED, mark=mark)
+
+
+class AtOnce(Writers):
+    """Writes when it is told to, in the caller's thread; ``faults`` come first."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=0)
+        self.faults: list[Exception] = []
+
+    def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        written: Future[Any] = Future()
+        try:
+            if self.faults:
+                raise self.faults.pop(0)
+            with committed():
+                written.set_result(work(*args))
+        except Exception as fault:  # noqa: BLE001 - as the real ones do
+            written.set_exception(fault)
+        return written
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(bridge, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What browsers were told of the printer's state."""
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr(bridge, "publish_now", lambda event, group: events.append(event.state))
+    return events
+
+
+@pytest.fixture
+def anvil(cast: Cast) -> Printer:
+    telemetry.forget(cast.anvil.pk)
+    return cast.anvil
+
+
+@pytest.fixture
+def machine(anvil: Printer, machines: Machines) -> FakeMachine:
+    return machines[anvil]
+
+
+@pytest.fixture
+def task(anvil: Printer, machine: FakeMachine, told: list[Any]) -> PrinterTask:
+    """A bridge has just leased Anvil, and has not connected yet."""
+    return leased(anvil)
+
+
+def leased(printer: Printer, holder: str = "bridge") -> PrinterTask:
+    """By a new bridge, from whoever had it."""
+    services.drop_leases(Lease.objects.get(printer=printer).holder, [printer.pk])
+    held = dict(services.take_leases(holder, 1000))
+    Lease.objects.filter(printer=printer).update(expires_at=timezone.now() + timedelta(hours=1))
+    return PrinterTask(Printer.objects.get(pk=printer.pk), held[printer], AtOnce())
+
+
+def connection(
+    task: PrinterTask, machine: FakeMachine, *says: PrinterState | BaseException, failures: int = 0
+) -> float:
+    """One connection from its beginning to its end; how long the bridge waits before the next."""
+    machine.says = [*says, BROKE]
+    return task._listen(failures)
+
+
+def heard(printer: Printer) -> PrinterState:
+    return telemetry.read([printer.pk])[printer.pk].state
+
+
+def clear(printer: Printer) -> None:
+    """Somebody looked at the bed: it is empty."""
+    printer.refresh_from_db()
+    BedClear.objects.create(printer=printer, n=printer.bed)
+
+
+def is_clear(printer: Printer) -> bool:
+    printer.refresh_from_db()
+    return services.bed_is_clear(printer)
+
+
+# -- what machines say
+
+
+def test_the_newest_state_is_kept_and_told(task: PrinterTask, machine: FakeMachine, told: list[Any]) -> None:
+    printing = replace(THEIRS, temperatures={"tool0": Temperature(actual=209.6, target=210.0)})
+    machine.says = [IDLE, printing]
+    machine.says.append(SystemExit())  # what ends a thread that nobody lets end
+    with pytest.raises(SystemExit):
+        task._listen(0)
+    assert heard(task.printer) == printing
+    assert [state["status"] for state in told] == ["connecting", "idle", "printing"]
+    assert told[-1]["temperatures"] == {"tool0": {"actual": 209.6, "target": 210.0}}
+
+
+def test_browsers_hear_of_temperatures_four_times_a_second_at_most(
+    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
+) -> None:
+    def warming() -> Iterator[PrinterState]:
+        for n in range(40):
+            clock.now += 0.1
+            yield replace(IDLE, temperatures={"bed": Temperature(actual=20.0 + n, target=60.0)})
+
+    connection(task, machine, *[])
+    told.clear()
+    machine.says = warming()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    assert 4 / 0.4 <= len(told) <= 4 / 0.25
+    assert heard(task.printer).temperatures["bed"].actual == 59.0, "the newest is always kept"
+
+
+def test_a_printer_that_has_nothing_new_to_say_still_lives(
+    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
+) -> None:
+    def bored() -> Iterator[PrinterState]:
+        for _ in range(61):
+            yield IDLE
+            clock.now += 1.0
+
+    machine.says = bored()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    assert [state["status"] for state in told[:2]] == ["connecting", "idle"]
+    assert 60 / (bridge.HEARTBEAT_EVERY + 1) <= len(told[2:]) <= 60 / bridge.HEARTBEAT_EVERY
+    assert task._put_at == 1000.0 + 60, "so that it is not taken to be silent"
+
+
+@pytest.mark.parametrize(
+    ("after", "news"),
+    [
+        (THEIRS, False),
+        (replace(THEIRS, job=replace(GIFT, progress=0.5)), False),
+        (replace(THEIRS, temperatures={"bed": Temperature(actual=60.0, target=60.0)}), False),
+        (replace(THEIRS, message="Layer 3"), False),
+        (replace(THEIRS, status=PrinterStatus.PAUSED), True),
+        (replace(THEIRS, job=replace(GIFT, file="other.gcode")), True),
+        (replace(THEIRS, job=None), True),
+        (replace(THEIRS, ended=done("gift.gcode")), True),
+    ],
+)
+def test_only_edges_matter_to_the_database(after: PrinterState, news: bool) -> None:
+    assert matters(after, THEIRS) is news
+    assert matters(after, None)
+
+
+def test_a_broken_redis_stops_nothing(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise bridge.RedisError("away")
+
+    clear(anvil)
+    monkeypatch.setattr(telemetry, "put", broken)
+    connection(task, machine, IDLE, THEIRS)
+    assert not is_clear(anvil)
+
+
+# -- machines that do not answer
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "message"),
+    [
+        (Unreachable("Nothing answers at 10.0.0.5:80."), PrinterStatus.OFFLINE, "Nothing answers"),
+        (Unauthorised("No."), PrinterStatus.ERROR, "API key is not accepted"),
+        (Garbled("It speaks Klingon."), PrinterStatus.ERROR, "Klingon"),
+        (ZeroDivisionError("a bug of ours"), PrinterStatus.ERROR, "The farm stumbled"),
+    ],
+)
+def test_what_is_wrong_is_shown(
+    task: PrinterTask, machine: FakeMachine, fault: Exception, status: PrinterStatus, message: str
+) -> None:
+    machine.says = [fault]
+    pause = task._listen(0)
+    state = heard(task.printer)
+    assert state.status is status
+    assert message in state.message
+    assert "a bug of ours" not in state.message
+    assert pause > 0
+    assert machine.open_drivers == 0
+    assert not task.observed.is_set()
+
+
+def test_a_wrong_key_is_not_tried_again_soon(task: PrinterTask, machine: FakeMachine) -> None:
+    machine.says = [Unauthorised("No.")]
+    assert task._listen(0) == bridge.BACKOFF_UNAUTHORISED == 60
+
+
+def test_a_credential_that_no_key_opens_is_shown(task: PrinterTask, machine: FakeMachine) -> None:
+    machine.faults["open"] = Unavailable("Enter the API key again.")
+    assert task._listen(0) == bridge.BACKOFF_UNAUTHORISED
+    assert heard(task.printer).message == "Enter the API key again."
+
+
+def test_it_waits_longer_after_every_failure_but_never_long(task: PrinterTask, machine: FakeMachine) -> None:
+    assert [backoff(n, dice=lambda: 0.5) for n in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert backoff(10**6, dice=lambda: 0.5) == 30
+    assert (backoff(3, dice=lambda: 0.0), backoff(3, dice=lambda: 1.0)) == (4.0, 12.0)
+    assert 15 <= connection(task, machine, failures=9) <= 45
+
+
+def test_what_ended_last_is_not_forgotten_while_it_is_away(task: PrinterTask, machine: FakeMachine) -> None:
+    connection(task, machine, replace(IDLE, ended=done("a.gcode")))
+    assert heard(task.printer) == PrinterState(
+        status=PrinterStatus.OFFLINE, message=BROKE.message, ended=done("a.gcode")
+    )
+
+
+def test_it_tries_again_until_it_is_told_to_stop(
+    task: PrinterTask, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def pass_by(pause: float) -> bool:
+        pauses.append(pause)
+        if len(pauses) == 4:
+            task.stop.set()
+        return task.stop.is_set()
+
+    monkeypatch.setattr(bridge, "backoff", lambda failures: float(failures))
+    monkeypatch.setattr(task.stop, "wait", pass_by)
+    machine.says = [BROKE]
+    task._run()
+    assert pauses == [0, 1, 2, 3]
+
+
+# -- what may have come upon the bed
+
+
+def test_a_print_begun_at_the_machine_makes_the_bed_not_clear_once(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    clear(anvil)
+    seen = anvil.bed
+    connection(task, machine, IDLE, THEIRS, replace(THEIRS, status=PrinterStatus.PAUSED), THEIRS)
+    assert not is_clear(anvil)
+    assert anvil.bed == seen + 1
+
+
+def test_a_print_too_short_to_be_seen_makes_the_bed_not_clear(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    clear(anvil)
+    connection(task, machine, replace(IDLE, ended=done("old.gcode")), replace(IDLE, ended=done("gift.gcode", "2")))
+    assert not is_clear(anvil)
+
+
+def test_a_machine_that_prints_and_does_not_say_what_makes_the_bed_not_clear(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    clear(anvil)
+    connection(task, machine, IDLE, PrinterState(status=PrinterStatus.PRINTING))
+    assert not is_clear(anvil)
+
+
+def test_homing_and_heating_leave_the_bed_clear(task: PrinterTask, machine: FakeMachine, anvil: Printer) -> None:
+    clear(anvil)
+    hot = {"bed": Temperature(actual=60.0, target=60.0)}
+    connection(task, machine, IDLE, PrinterState(status=PrinterStatus.BUSY), replace(IDLE, temperatures=hot))
+    assert is_clear(anvil)
+
+
+def test_the_farms_own_print_uses_its_bed_and_no_other(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer, cast: Cast
+) -> None:
+    ours = attempt(job(cast.sam), anvil)
+    clear(anvil)
+    working = PrinterState(status=PrinterStatus.PRINTING, job=LiveJob(file=ours.remote_path, progress=0.1))
+    connection(task, machine, IDLE, working, replace(IDLE, ended=done(ours.remote_path)))
+    assert is_clear(anvil)
+
+
+# -- the time in which nobody listened
+
+
+def test_a_printer_whose_record_has_nothing_new_keeps_its_clear_bed(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    machine.records = [done("last week.gcode")]
+    connection(task, machine, machine.state)
+    clear(anvil)
+    connection(task, machine, machine.state)
+    assert is_clear(anvil)
+
+
+def test_a_new_bridge_believes_the_record_too(task: PrinterTask, machine: FakeMachine, anvil: Printer) -> None:
+    """Its first look at what ended last week is no print of today."""
+    machine.records = [done("last week.gcode")]
+    connection(task, machine, machine.state)
+    clear(anvil)
+    connection(leased(anvil, "another"), machine, machine.state)
+    assert is_clear(anvil)
+
+
+@pytest.mark.parametrize("by_another", [False, True], ids=["the same bridge", "another bridge"])
+def test_a_print_that_nobody_saw_makes_the_bed_not_clear(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer, by_another: bool
+) -> None:
+    connection(task, machine, IDLE)
+    clear(anvil)
+    machine.begin("gift.gcode")
+    machine.end()
+    connection(leased(anvil, "another") if by_another else task, machine, machine.state)
+    assert not is_clear(anvil)
+
+
+def test_a_machine_without_a_record_is_never_believed(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.machines.FakeDriver.marker", lambda self: None)
+    connection(task, machine, IDLE)
+    clear(anvil)
+    connection(task, machine, IDLE)
+    assert not is_clear(anvil)
+
+
+def test_what_happens_between_record_and_stream_is_not_missed(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    """The record is read when the stream is open: a print that ends at that very moment is in the one or the other."""
+    connection(task, machine, IDLE)
+    clear(anvil)
+    machine.calls.clear()
+
+    def quick_print() -> None:
+        machine.begin("gift.gcode")
+        machine.end()
+
+    machine.meanwhile["stream"] = quick_print
+    connection(task, machine, IDLE)
+    assert [name for name, *_ in machine.calls if name in ("stream", "marker")] == ["stream", "marker"]
+    assert not is_clear(anvil)
+
+
+def test_an_unseen_print_is_not_forgotten_because_the_database_was_away(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    connection(task, machine, IDLE)
+    clear(anvil)
+    machine.begin("gift.gcode")
+    machine.end()
+    assert isinstance(task.writers, AtOnce)
+    machine.meanwhile["marker"] = lambda: task.writers.faults.append(TimeoutError())  # type: ignore[attr-defined]
+    connection(task, machine, machine.state)
+    assert is_clear(anvil), "nobody could write it down"
+    assert "database" in heard(anvil).message or heard(anvil).status is not PrinterStatus.IDLE
+    machine.meanwhile.clear()
+    connection(task, machine, machine.state)
+    assert not is_clear(anvil)
+
+
+@pytest.mark.parametrize(("minutes", "believed"), [(1, True), (60, False)])
+def test_the_word_of_whoever_adds_a_printer_counts_if_it_is_heard_soon(
+    machine: FakeMachine, anvil: Printer, minutes: int, believed: bool
+) -> None:
+    clear(anvil)
+    BedClear.objects.filter(printer=anvil).update(at=timezone.now() - timedelta(minutes=minutes))
+    connection(leased(anvil), machine, IDLE)
+    assert is_clear(anvil) is believed
+
+
+def test_it_observes_from_the_compared_record_to_the_end_of_the_connection(
+    task: PrinterTask, machine: FakeMachine
+) -> None:
+    moments: list[tuple[str, bool]] = []
+
+    def look(name: str) -> Callable[[], None]:
+        return lambda: moments.append((name, task.observed.is_set()))
+
+    machine.meanwhile = {"stream": look("connecting"), "marker": look("comparing")}
+
+    def said() -> Iterator[PrinterState | BaseException]:
+        yield IDLE
+        look("listening")()
+        yield IDLE
+        raise BROKE
+
+    machine.says = said()  # type: ignore[assignment]
+    task._listen(0)
+    look("gone")()
+    assert moments == [("connecting", False), ("comparing", False), ("listening", True), ("gone", False)]
+
+
+def test_the_record_is_read_again_a_moment_after_a_print_ended(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer, clock: Clock, cast: Cast
+) -> None:
+    """Servers write it a moment later; without that the farm's own print would look like somebody else's."""
+    ours = attempt(job(cast.sam), anvil)
+
+    def said() -> Iterator[PrinterState]:
+        yield IDLE
+        machine.records.append(done(ours.remote_path))
+        yield machine.state
+        before = len(machine.asked("marker"))
+        yield machine.state
+        assert len(machine.asked("marker")) == before, "it is not written yet"
+        clock.now += bridge.MARKER_DELAY
+        yield machine.state
+
+    machine.says = said()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    anvil.refresh_from_db()
+    assert anvil.marker == {"record": {"printed": 1}}
+    clear(anvil)
+    connection(leased(anvil, "another"), machine, machine.state)
+    assert is_clear(anvil)
+
+
+# -- a bridge that lost its lease
+
+
+def test_a_bridge_whose_lease_ran_out_writes_nothing(task: PrinterTask, machine: FakeMachine, anvil: Printer) -> None:
+    clear(anvil)
+    lapse(anvil)
+    connection(task, machine, IDLE, THEIRS)
+    assert is_clear(anvil)
+    assert Printer.objects.get(pk=anvil.pk).marker is None
+
+
+def test_a_bridge_that_was_frozen_does_not_overwrite_its_successor(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    connection(leased(anvil, "successor"), machine, IDLE)
+    state = heard(anvil)
+    connection(task, machine, THEIRS)
+    assert heard(anvil) == state
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
+    """A bridge whose tasks have no threads."""
+    monkeypatch.setattr(PrinterTask, "start", lambda self: None)
+    made = Bridge(most=10)
+    yield made
+    made.writers.close()
+    made._lanes.shutdown()
+
+
+def test_it_takes_what_nobody_holds_up_to_its_limit(cast: Cast, quiet: Bridge) -> None:
+    quiet.most = 1
+    quiet.keep_leases()
+    quiet.keep_leases()
+    assert len(quiet.tasks) == 1
+    quiet.most = 10
+    quiet.keep_leases()
+    assert quiet.tasks.keys() == {cast.anvil.pk, cast.cellar.pk}
+
+
+def test_a_frozen_bridge_lets_go_by_itself_and_begins_anew(cast: Cast, quiet: Bridge) -> None:
+    quiet.keep_leases()
+    old = quiet.tasks[cast.anvil.pk]
+    lapse(cast.anvil)  # it slept longer than its lease
+    quiet.keep_leases()
+    new = quiet.tasks[cast.anvil.pk]
+    assert old.stop.is_set()
+    assert not new.stop.is_set()
+    assert new.fence > old.fence
+    assert quiet.tasks[cast.cellar.pk].fence == 1, "the other lease went on"
+
+
+def test_it_lets_go_of_what_another_took(cast: Cast, quiet: Bridge) -> None:
+    quiet.keep_leases()
+    mine = quiet.tasks[cast.anvil.pk]
+    lapse(cast.anvil)
+    services.take_leases("another", 10)
+    quiet.keep_leases()
+    assert quiet.tasks.keys() == {cast.cellar.pk}
+    assert mine.stop.is_set()
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"api_key": "another"}, {"url": "http://127.0.0.1:8"}])
+def test_a_changed_printer_is_connected_to_anew(cast: Cast, quiet: Bridge, change: dict[str, Any]) -> None:
+    quiet.keep_leases()
+    old = quiet.tasks[cast.anvil.pk]
+    services.change_printer(cast.anvil, **change)
+    quiet.keep_leases()
+    assert old.stop.is_set()
+    assert (cast.anvil.pk in quiet.tasks) is change.get("enabled", True)
+
+
+def test_a_removed_printer_is_let_go(cast: Cast, quiet: Bridge) -> None:
+    quiet.keep_leases()
+    old = quiet.tasks[cast.cellar.pk]
+    services.remove_printer(Printer.objects.get(pk=cast.cellar.pk))
+    quiet.keep_leases()
+    assert old.stop.is_set()
+
+
+def test_what_waits_for_a_state_does_not_wait_for_one_that_nobody_hears(task: PrinterTask) -> None:
+    task.end()
+    assert not task.wait_for(lambda state: True, timeout=3600)
+    task.state = IDLE
+    assert task.wait_for(lambda state: state.status is PrinterStatus.IDLE, timeout=3600)
+    assert not task.wait_for(lambda state: state.status is PrinterStatus.PAUSED, timeout=3600)
+
+
+# -- lanes and writers
+
+
+def queue(printer: Printer, times: int = 1) -> None:
+    for _ in range(times):
+        services.request_command(printer, CommandKind.SET_TEMPERATURE, {"heater": "bed", "target": 40}, by=None)
+
+
+def test_a_printer_has_one_lane_at_a_time(cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        quiet, "_lanes", SimpleNamespace(submit=lambda *work: begun.append(work), shutdown=lambda: None)
+    )
+    monkeypatch.setattr("printers.lane.run", lambda task, holder: None)
+    quiet.keep_leases()
+    queue(cast.anvil, times=3)
+    queue(cast.cellar)
+    quiet.run_lanes()
+    quiet.run_lanes()
+    assert {task.printer.name for _, task in begun} == {"Anvil", "Cellar"}
+    assert len(begun) == 2
+    for run, task in begun[:]:
+        run(task)
+    quiet.run_lanes()
+    assert len(begun) == 4, "what is still queued gets a lane again"
+
+
+def test_a_lane_that_stumbles_does_not_block_its_printer(
+    cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[object] = []
+
+    def stumble(task: PrinterTask, holder: str) -> None:
+        ran.append(task)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("printers.lane.run", stumble)
+    monkeypatch.setattr(quiet, "_lanes", SimpleNamespace(submit=lambda run, task: run(task), shutdown=lambda: None))
+    quiet.keep_leases()
+    queue(cast.anvil)
+    quiet.run_lanes()
+    quiet.run_lanes()
+    assert len(ran) == 2
+    assert Command.objects.get().status == "queued"
+
+
+@pytest.fixture
+def writers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Writers]:
+    monkeypatch.setattr(bridge, "WRITE_AGAIN", 0.0)
+    made = Writers(threads=2)
+    yield made
+    made.close()
+
+
+def test_what_is_written_of_one_printer_stays_in_order(writers: Writers) -> None:
+    printer, written, gate = uuid4(), list[int](), threading.Event()
+    last = [
+        writers.run(printer, gate.wait, 60),
+        *(writers.run(printer, written.append, n) for n in range(50)),
+    ][-1]
+    gate.set()
+    last.result(60)
+    assert written == list(range(50))
+
+
+def test_a_database_that_is_away_is_waited_for(writers: Writers) -> None:
+    away: list[Exception] = [OperationalError("database is locked"), OperationalError("gone")]
+    written: list[str] = []
+
+    def write(what: str) -> None:
+        if away:
+            raise away.pop()
+        written.append(what)
+
+    printer = uuid4()
+    writers.run(printer, write, "soiled")
+    writers.run(printer, write, "ended").result(60)
+    assert written == ["soiled", "ended"]
+
+
+def test_a_bug_in_a_write_is_not_repeated(writers: Writers) -> None:
+    tried: list[int] = []
+
+    def stumble() -> None:
+        tried.append(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        writers.run(uuid4(), stumble).result(60)
+    assert len(tried) == 1
+
+
+def test_a_bridge_that_ends_does_not_wait_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "WRITE_AGAIN", 3600.0)
+    writers, tried = Writers(threads=1), threading.Event()
+
+    def write() -> None:
+        tried.set()
+        raise OperationalError("gone")
+
+    written = writers.run(uuid4(), write)
+    assert tried.wait(60)
+    writers.close()
+    with pytest.raises(OperationalError):
+        written.result(60)
+
+
+# -- the whole, with threads, on machines in memory
+
+
+def test_it_wakes_up_for_a_command_without_waiting_for_its_tick(
+    cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "TICK", 3600.0)
+    listening, woken = threading.Thread(target=quiet._hear_wakes, daemon=True), quiet._wake
+    listening.start()
+
+    def knock() -> bool:
+        with committed():
+            services.wake_bridges(cast.anvil.pk)
+        return woken.wait(0.1)
+
+    ends = time.monotonic() + 60
+    while not knock():
+        assert time.monotonic() < ends, "nobody heard"
+    quiet.stop()
+    listening.join(60)
+    assert not listening.is_alive()
