@@ -238,6 +238,9 @@ class _Writer:
         speed[kind == BRIDGE] = s.bridge_speed
         walls = (kind == WALL) | (kind == OUTER_WALL)
         speed = np.where(walls & (grade != HELD), np.minimum(speed, s.overhang_speed), speed)
+        if s.max_flow:
+            area = np.maximum(self.paths.area[self.index], self.paths.area[self.index + 1]) * s.extrusion_multiplier
+            speed = np.minimum(speed, s.max_flow / area)
         return np.where(self.paths.layer[self.owner] == 0, np.minimum(speed, s.first_layer_speed), speed)
 
     def _finished(self, begin: tuple[float, float]) -> Program:

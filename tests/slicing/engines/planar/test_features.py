@@ -248,6 +248,16 @@ def test_the_outer_wall_can_come_first_and_have_its_own_speed(sliced: Slicer) ->
     assert set(made.replay.speed[outer].tolist()) == {31.0}
 
 
+def test_it_never_asks_the_hotend_to_melt_more_than_it_can(sliced: Slicer) -> None:
+    made = sliced(*table(14), max_flow=2.5, print_speed=80.0, bridge_speed=80.0, min_layer_time=0.0)
+    chosen = made.printed()
+    seconds = np.linalg.norm(made.replay.delta[chosen, :3], axis=1) / made.replay.speed[chosen]
+    long = seconds > 0.05
+    flow = made.replay.delta[chosen, 3] * math.pi / 4 * 1.75**2 / np.maximum(seconds, 1e-9)
+    assert flow[long].max() == pytest.approx(2.5, rel=0.01)
+    assert np.median(flow[long & (made.replay.position[chosen, 2] > 0.3)]) == pytest.approx(2.5, rel=0.01)
+
+
 def test_small_areas_are_filled_solid(sliced: Slicer) -> None:
     pin = shapes.box(4.5, 4.5, 6)
     assert sliced(pin, solid_below_area=20.0).length("Internal infill") == 0
