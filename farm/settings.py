@@ -220,7 +220,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "farm.errorpages.locked_out"
 AXES_VERBOSE = False
-AXES_IPWARE_PROXY_COUNT = FARM_PROXIES or None
+AXES_CLIENT_IP_CALLABLE = "farm.throttles.caller_address"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

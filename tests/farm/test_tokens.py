@@ -9,7 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
-from django.conf import settings
+from django.conf import settings as farm_settings
+from pytest_django import Settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from farm.models import User
@@ -79,6 +80,28 @@ def test_after_five_wrong_passwords_the_right_one_has_to_wait(sam: User, cast: C
     ok(api().post("/api/token/", {"username": "sam", "password": PASSWORD}, REMOTE_ADDR="10.0.0.7"))
 
 
+def test_behind_a_proxy_nobody_is_locked_out_for_anothers_guesses(sam: User, settings: Settings) -> None:
+    """All come from the proxy's address; the one that the proxy adds tells them apart."""
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+
+    def try_in(password: str, address: str) -> Any:
+        body = {"username": "sam", "password": password}
+        return api().post("/api/token/", body, headers={"x-forwarded-for": f"1.2.3.4, {address}"})
+
+    for _ in range(5):
+        answer = try_in("guess", "10.0.0.66")
+    refused(answer, 429, "locked_out")
+    ok(try_in(PASSWORD, "10.0.0.7"))
+
+
+def test_a_guesser_does_not_escape_by_making_up_addresses(sam: User) -> None:
+    for n in range(5):
+        answer = api().post(
+            "/api/token/", {"username": "sam", "password": "guess"}, headers={"x-forwarded-for": f"10.0.0.{n}"}
+        )
+    refused(answer, 429, "locked_out")
+
+
 # -- without, and with a bad one
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_without_credentials_one_is_told_what_to_bring(cast: Cast, method: str) -> None:
@@ -90,7 +113,7 @@ def test_without_credentials_one_is_told_what_to_bring(cast: Cast, method: str) 
 def encoded(**changes: Any) -> str:
     """A token like ours, but for ``changes``."""
     claims = AccessToken.for_user(changes.pop("user")).payload
-    key = changes.pop("key", settings.SIMPLE_JWT["SIGNING_KEY"])
+    key = changes.pop("key", farm_settings.SIMPLE_JWT["SIGNING_KEY"])
     return jwt.encode({**claims, **changes}, key, algorithm="HS256")
 
 
@@ -115,7 +138,7 @@ def expired(user: User) -> str:
         expired,
         unsigned,
         lambda user: encoded(user=user, key="another key, which is long enough for the algorithm"),
-        lambda user: encoded(user=user, key=settings.SECRET_KEY),
+        lambda user: encoded(user=user, key=farm_settings.SECRET_KEY),
         lambda user: encoded(user=user, aud="another-farm"),
         lambda user: encoded(user=user, iss="another-farm"),
         lambda user: str(RefreshToken.for_user(user)),
