@@ -21,7 +21,7 @@ from farm.downloads import download, picture
 from farm.errors import Forbidden, NotFound
 from farm.models import User
 from farm.paging import Pages
-from slicing import gallery, presets, profiles, services
+from slicing import gallery, making, presets, profiles, services
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
 from slicing.profiles import AnyProfile
 
@@ -337,7 +337,7 @@ class Engines(FarmView):
 
     @extend_schema(responses=EngineSerializer(many=True))
     def get(self, request: Request) -> Response:
-        return Response(services.engines())
+        return Response(making.engines())
 
 
 class Models(FarmView, GenericAPIView[Model3D]):

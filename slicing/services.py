@@ -8,29 +8,24 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from django.conf import settings as django_settings
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from farm.errors import Invalid, TooLarge
 from farm.models import User
 from slicing import presets
 from slicing.engines import version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
-from slicing.engines.isolation import isolation
-from slicing.engines.site import NAMES, Site, missing
+from slicing.making import Work, make, site
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import WALL_S, facts_of
-
-if TYPE_CHECKING:
-    from slicing.mesh import Mesh
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +35,6 @@ GCODE_KINDS = ("gcode", "gco", "g", "bgcode")
 READING_SPEED = 3_000_000
 #: bytes of a file of settings
 MOST_TEXT = 20_000_000
-#: s; an external engine ends that much before the worker would be killed, so that its owner is told why
-SITE_MARGIN_S = 20
 
 #: control characters, and marks that make a name read otherwise than it is
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -245,90 +238,25 @@ def slice_model(
     )
     with _folder() as made:
         out, picture = made / "out.gcode", made / "picture.png"
+        work = Work(
+            models=[(Path(model.file.path), f"model.{model.kind}")],
+            profile=profile,
+            settings=wanted,
+            material=material.name if material else "",
+            out=out,
+            picture=_kept_picture(model),
+        )
         try:
-            result, mesh = _run_engine(model, profile, wanted, out, progress)
+            result = make(work, progress)
         except SlicingError as error:
             raise Invalid(str(error), code="not_sliced") from error
-        _finish(out, picture, Sliced(model, mesh, gcode, wanted, result))
-        return _keep_gcode(gcode, result, out, picture)
+        picture.write_bytes(result.picture)
+        return _keep_gcode(gcode, result.result, out, picture)
 
 
-def engines() -> list[dict[str, str]]:
-    """Every engine, its version here, why it is missing, how it is cut off. For people who look after the farm."""
-    here = site()
-    return [
-        {
-            "name": name,
-            "title": title,
-            "version": version(name, here),
-            "missing": missing(name, here),
-            "isolation": "" if name == "planar" else isolation().sentence,
-        }
-        for name, title in NAMES.items()
-    ]
-
-
-def site() -> Site:
-    """Where the engines are on this machine, and how much they may use."""
-    return Site(
-        programs={"prusaslicer": django_settings.FARM_PRUSASLICER, "cura": django_settings.FARM_CURAENGINE},
-        cura_definitions=django_settings.FARM_CURA_DEFINITIONS,
-        data=django_settings.DATA_DIR,
-        memory=django_settings.FARM_SLICE_MEMORY,
-        seconds=max(5.0, django_settings.FARM_SLICE_TIMEOUT - SITE_MARGIN_S),
-    )
-
-
-def _run_engine(
-    model: Model3D, profile: PrinterProfile, wanted: SliceSettings, out: Path, progress: Callable[[float], None]
-) -> tuple[SliceResult, Mesh]:
-    from slicing.engines import engine
-    from slicing.engines.replay import check
-    from slicing.mesh import Limits, MeshError, read_mesh
-
-    slicer = engine(profile.engine, site())
-    try:
-        mesh = read_mesh(
-            Path(model.file.path), f"model.{model.kind}", Limits(max_triangles=django_settings.FARM_MAX_TRIANGLES)
-        )
-    except MeshError as error:
-        raise SlicingError(str(error)) from error
-    result = slicer.slice(mesh, profile.machine, wanted, out, progress)
-    check(out, profile.machine, wanted, result)
-    return result, mesh
-
-
-@dataclass(frozen=True, slots=True)
-class Sliced:
-    """What is known when the lines are written."""
-
-    model: Model3D
-    mesh: Mesh
-    gcode: Gcode
-    wanted: SliceSettings
-    result: SliceResult
-
-
-def _finish(out: Path, picture: Path, sliced: Sliced) -> None:
-    """Put who made it, pictures and facts into the file; the picture is the model's."""
-    from slicing.finishing import Finish, finish
-    from slicing.pictures import png, render
-
-    kept = Path(sliced.model.picture.path) if sliced.model.picture else None
-    picture.write_bytes(kept.read_bytes() if kept and kept.exists() else png(render(sliced.mesh.triangles)))
-    material = sliced.gcode.material
-    finish(
-        out,
-        Finish(
-            result=sliced.result,
-            settings=sliced.wanted,
-            machine=sliced.gcode.profile.machine,
-            version=django_settings.VERSION,
-            when=timezone.now(),
-            material=material.name if material else "",
-            picture=picture.read_bytes(),
-        ),
-    )
+def _kept_picture(model: Model3D) -> bytes | None:
+    kept = Path(model.picture.path) if model.picture else None
+    return kept.read_bytes() if kept and kept.exists() else None
 
 
 def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path, picture: Path) -> Gcode:
