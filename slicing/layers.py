@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from slicing.engines.base import Machine, SlicingError
 from slicing.gcode import LayerMark, opened, survey
 from slicing.pictures import png
-from slicing.reading import E, Floats, Rows, State, Stretch, chunks, replay, rows
+from slicing.reading import CHUNK, E, Floats, Rows, State, Stretch, chunks, replay, rows
 
 SIZE = 800
 FINER = 2
@@ -97,9 +97,9 @@ def layer(path: Path, marks: list[LayerMark], number: int) -> Drawn:
     """The lines of a layer, counted from 0."""
     mark = marks[number]
     end = marks[number + 1].offset if number + 1 < len(marks) else mark.offset + MOST_TEXT
-    with path.open("rb") as file:
-        file.seek(mark.offset)
-        part = rows(file.read(min(end - mark.offset, MOST_TEXT)) + b"\n")
+    with opened(path) as (text, _):
+        _go_to(text, mark.offset)
+        part = rows(text.read(min(end - mark.offset, MOST_TEXT)) + b"\n")
     state = _state(mark, part)
     drawn = Drawn()
     for found in replay([part], state, by_feature=True):
@@ -109,12 +109,21 @@ def layer(path: Path, marks: list[LayerMark], number: int) -> Drawn:
     return drawn
 
 
+def _go_to(text: BinaryIO, offset: int) -> None:
+    """Binary G-code has to be unpacked up to there."""
+    if text.seekable():
+        text.seek(offset)
+    while not text.seekable() and offset > 0:
+        offset -= len(text.read(min(offset, CHUNK))) or offset
+
+
 def _state(mark: LayerMark, part: Rows) -> State:
-    """As noted; filament that was not is taken to stand where the layer's first move puts it."""
+    """As noted; filament that was not is taken to stand just before where the layer's first move puts it: that begins
+    a layer by printing."""
     state = State(**mark.state)
     if state.place[E] is None:
         given = part.values[:, E][~np.isnan(part.values[:, E])]
-        state.place[E] = float(given[0]) if len(given) else 0.0
+        state.place[E] = float(given[0]) - 1e-6 if len(given) else 0.0
     return state
 
 

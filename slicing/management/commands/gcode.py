@@ -59,14 +59,14 @@ def _machine(name: str) -> Machine | None:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """Facts for people; only what is known."""
     low, high = found["bounds"]
-    size = " x ".join(f"{b - a:.1f}" for a, b in zip(low, high, strict=True))
+    size = f"{high[0] - low[0]:.1f} x {high[1] - low[1]:.1f} x {found['height']:.1f}"
     said = found["slicer_time_s"]
     slicer = f"{found['slicer']} {found['slicer_version']}".strip()
     yield _line("slicer", slicer or "not said")
     yield _line("time", duration(found["time_s"]) + (f" (its slicer says {duration(said)})" if said else ""))
     for tool in found["tools"]:
         kind = f" of {tool['filament_type']}" if tool["filament_type"] else ""
-        used = f"{tool['filament_mm'] / 1000:.2f} m, {tool['filament_cm3']:.2f} cm3, {tool['filament_g']:.1f} g{kind}"
+        used = f"{tool['filament_mm'] / 1000:.2f} m, {tool['filament_cm3']:.2f} cm3, {tool['filament_g']:.2f} g{kind}"
         yield _line("filament" if len(found["tools"]) == 1 else f"tool {tool['tool']}", used)
     height = f" of {found['layer_height']:g} mm" if found["layer_height"] else ""
     yield _line("layers", f"{found['layers']}{height}, the first of {found['first_layer_height']:g} mm")
