@@ -24,7 +24,8 @@ from slicing.mesh import open_edges, weld
 GAP = 2.0  # mm
 TRIFLE = 0.05  # share of a layer's outline that may be dropped because it does not close
 MANY_RIMS = 200_000  # open edges beyond which this is a heap of triangles and patching is in vain
-MANY_ENDS = 3_000  # open ends in one layer, likewise
+MANY_ENDS = 1_000  # open ends in one layer, likewise
+HOPELESS = 12  # layers with holes after which no more are looked at
 DECISIVE = 0.75  # share of a ring's length that must run one way to be believed
 
 
@@ -101,20 +102,24 @@ def _remove(near: dict[int, set[int]], loop: list[int]) -> None:
 
 
 def chain_layers(start: Ints, end: Ints, planes: Floats, patches: Patches) -> Rings:
-    """Rings of the layers that do not chain by themselves. Raises SlicingError for the largest hole that stays."""
+    """Rings of the layers that do not chain by themselves. Raises SlicingError for the largest of the holes that stay."""
     layers = np.unique(layer_of(start))
     more_start, more_end = patches.segments(planes, layers)
     start, end = np.concatenate([start, more_start]), np.concatenate([end, more_end])
     order = np.argsort(layer_of(start), kind="stable")
     start, end = start[order], end[order]
     cuts = np.searchsorted(layer_of(start), np.append(layers, layers[-1] + 1))
-    made, holes = [], []
+    made: list[Rings] = []
+    holes: list[tuple[float, int]] = []
     for k, layer in enumerate(layers.tolist()):
         rings, hole = _chain_layer(start[cuts[k] : cuts[k + 1]], end[cuts[k] : cuts[k + 1]], layer)
         made.append(rings)
-        holes.append((hole, layer))
-    size, layer = max(holes)
-    if size > 0:
+        if hole > 0:
+            holes.append((hole, layer))
+        if len(holes) >= HOPELESS:
+            break
+    if holes:
+        size, layer = max(holes)
         raise SlicingError(
             f"The model's surface has a hole of {size:.1f} mm at a height of {planes[layer] + TIE:.1f} mm, "
             "too large to be closed. Repair the model and upload it again."

@@ -54,5 +54,5 @@ def test_it_takes_as_much_filament_and_draws_the_same_walls(name: str, tmp_path:
     assert filament(ours) == pytest.approx(filament(theirs), rel=0.1)
     assert mine.layers == pytest.approx(other.layers, abs=1)
     assert mine.time_s == pytest.approx(other.time_s, rel=0.2)
-    sizes = [np.ptp(np.vstack(made.segments()), axis=0) for made in (ours, theirs)]
-    np.testing.assert_allclose(*sizes, atol=0.03)
+    mine_size, other_size = (np.ptp(np.vstack(made.segments()), axis=0) for made in (ours, theirs))
+    np.testing.assert_allclose(mine_size, other_size, atol=0.03)
