@@ -32,6 +32,8 @@ from slicing.models import Model3D
 from slicing.services import MODEL_KINDS, accept_model
 
 ROWS = 30
+#: offered to be printed again
+MODELS = 6
 
 
 # -- submit
@@ -45,7 +47,7 @@ def submit(request: HttpRequest) -> HttpResponse:
             "tab": "submit",
             "kinds": ",".join(f".{kind}" for kind in MODEL_KINDS),
             "most": django_settings.FARM_MAX_UPLOAD,
-            "models": Model3D.objects.filter(owner=user).order_by("-created_at")[:5],
+            "models": _latest_models(user),
             "asked": asked,
             "may_print": printer_access.visible(user, Role.SUBMIT).exists(),
         }
@@ -56,6 +58,14 @@ def submit(request: HttpRequest) -> HttpResponse:
     model = accept_model(user, upload)
     where = redirect("submit-options", pk=model.pk).url + (f"?printer={asked}" if asked else "")
     return HttpResponseClientRedirect(where) if by_htmx(request) else redirect(where)
+
+
+def _latest_models(user: Any) -> list[Model3D]:
+    """The newest of each, however often it was given."""
+    newest: dict[str, Model3D] = {}
+    for model in Model3D.objects.filter(owner=user).order_by("-created_at")[:50]:
+        newest.setdefault(model.sha256, model)
+    return list(newest.values())[:MODELS]
 
 
 @require_http_methods(["GET", "POST"])

@@ -80,6 +80,7 @@ def possible(state: dict[str, Any]) -> dict[str, bool]:
         "pause": ours and status == "printing",
         "resume": ours and status == "paused",
         "cancel": ours and status in ("printing", "paused"),
+        "move": heard and status not in ("printing", "busy"),
     }
 
 

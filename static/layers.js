@@ -4,6 +4,10 @@
   const { $ } = window.farm;
   let wanted = 0, loading = false;
 
+  const say = (panel, text) => { $("[data-layer-says]", panel).textContent = text; };
+
+  const place = (panel) => `Layer ${wanted} of ${$("[data-layer]", panel).max}`;
+
   // one request at a time, for the newest wish: a drag over three hundred layers asks for few of them
   function load(panel) {
     if (loading) return;
@@ -13,7 +17,8 @@
       loading = false;
       if (event.type === "load") $("img", panel).src = picture.src;
       panel.classList.toggle("failed", event.type === "error");
-      if (wanted !== number) load(panel);
+      if (wanted !== number) return load(panel);
+      return say(panel, event.type === "load" ? place(panel) : `Layer ${number} cannot be shown now`);
     };
     picture.src = panel.dataset.layers.replace("/0/", `/${number}/`);
   }
@@ -21,7 +26,7 @@
   function show(panel) {
     const slider = $("[data-layer]", panel);
     wanted = Number(slider.value);
-    $("[data-layer-says]", panel).textContent = `Layer ${wanted} of ${slider.max}`;
+    say(panel, `${place(panel)}, drawing …`);
     load(panel);
   }
 

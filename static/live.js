@@ -1,5 +1,6 @@
 // The newest state of every printer, painted into what the server rendered. Elements say what they show:
-// data-printer="<id>" on a root; in it data-f="<field>" is filled, data-if="<condition>" is shown or hidden;
+// data-printer="<id>" on a root; in it data-f="<field>" is filled, data-if="<condition>" is shown or hidden,
+// data-able="<condition>" can be used or not;
 // data-look asks the server anew when a job changed. Words and their order come from the page (#looks).
 "use strict";
 (() => {
@@ -63,6 +64,8 @@
       pause: ours && s.status === "printing",
       resume: ours && s.status === "paused",
       cancel: ours && (s.status === "printing" || s.status === "paused"),
+      still: !heard || s.status === "printing" || s.status === "busy",
+      move: heard && s.status !== "printing" && s.status !== "busy",
     };
   }
 
@@ -135,6 +138,7 @@
     if ("group" in root.dataset) Object.assign(root.dataset, { group: look[2], kind });
     root.classList.toggle("is-stale", state.stale);
     for (const el of $$("[data-if]", root)) el.hidden = !shown[el.dataset.if];
+    for (const el of $$("[data-able]", root)) el.disabled = !shown[el.dataset.able];
     for (const el of $$("[data-f]", root)) painters[el.dataset.f](el, state, kind);
     if ("title" in root.dataset) {
       document.title = `${state.job ? percent(state.job.progress) : look[0]} · ${state.name} · Print Farm`;

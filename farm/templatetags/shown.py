@@ -61,6 +61,12 @@ def grams(value: Maybe) -> str:
     return "" if not isinstance(value, int | float) else f"{value:.1f} g" if value < 10 else f"{value:.0f} g"
 
 
+@register.filter
+def engine(text: str) -> str:
+    """A slicing engine and its version, as slicing.models.Gcode keeps them: "planar 3" is ours."""
+    return text.replace("planar", "the farm's own engine,") if text.startswith("planar") else text
+
+
 @register.simple_tag
 def icon(name: str) -> SafeString:
     """One of static/icons.svg. For the eye only: words stand beside it or in the button's label."""

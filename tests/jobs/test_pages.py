@@ -267,7 +267,7 @@ def test_layers_are_coloured_as_the_legend_says() -> None:
     }  # fmt: skip
     for name, feature in legend.items():
         shade = " ".join(map(str, layers.colour(feature)))
-        assert f".legend .{name} {{ --shade: rgb({shade}); }}" in sheet
+        assert f'.legend [data-feature="{name}"] {{ --shade: rgb({shade}); }}' in sheet
 
 
 def test_a_job_shows_its_part(cast: Cast) -> None:

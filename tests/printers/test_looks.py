@@ -44,11 +44,11 @@ def test_it_says_what_needs_a_person_before_what_the_machine_says(changes: dict[
 @pytest.mark.parametrize(
     ("changes", "deeds"),
     [
-        ({}, set()),
-        ({"bed_clear": False}, {"clear"}),
+        ({}, {"move"}),
+        ({"bed_clear": False}, {"clear", "move"}),
         ({"bed_clear": False, "stale": True}, set()),
         ({"bed_clear": False, "status": "printing", "job": OURS}, {"pause", "cancel"}),
-        ({"bed_clear": False, "status": "paused", "job": OURS}, {"resume", "cancel"}),
+        ({"bed_clear": False, "status": "paused", "job": OURS}, {"resume", "cancel", "move"}),
         ({"status": "printing", "job": PRINTING}, set()),
         ({"status": "printing", "job": OURS, "stale": True}, set()),
     ],
