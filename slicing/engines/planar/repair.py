@@ -102,7 +102,7 @@ def _remove(near: dict[int, set[int]], loop: list[int]) -> None:
 
 
 def chain_layers(start: Ints, end: Ints, planes: Floats, patches: Patches) -> Rings:
-    """Rings of the layers that do not chain by themselves. Raises SlicingError for the largest of the holes that stay."""
+    """Rings of the layers that do not chain by themselves. Raises SlicingError for the largest hole found."""
     layers = np.unique(layer_of(start))
     more_start, more_end = patches.segments(planes, layers)
     start, end = np.concatenate([start, more_start]), np.concatenate([end, more_end])
