@@ -106,6 +106,12 @@ class Client:
         found: dict[str, Any] = self.get(f"jobs/{job}/")
         return found
 
+    def gcode(self, job: str) -> str:
+        """What a job was sliced to, as it is downloaded."""
+        answer = self._session.get(f"{self.url}/api/jobs/{job}/gcode/", timeout=60)
+        answer.raise_for_status()
+        return answer.text
+
     def wait_for_job(self, job: str, *wanted: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The job once its status is one of ``wanted``; fails at once when it has ended otherwise."""
 
