@@ -98,6 +98,8 @@ class FakeTask:
         with committed():
             held = dict(services.take_leases(holder, 1000))
         self.fence = held.get(printer) or Lease.objects.get(printer=printer, holder=holder).fence
+        # nobody renews it here, and a slow test is no reason to lose it: see lapse
+        Lease.objects.filter(printer=printer, holder=holder).update(expires_at=timezone.now() + timedelta(hours=1))
         self._compare_marker()
 
     def wait_for(self, seen: Callable[[PrinterState], bool], timeout: float) -> bool:
