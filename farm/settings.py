@@ -13,6 +13,7 @@ import dj_database_url
 import structlog
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from farm import env
 
@@ -269,6 +270,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "jobs.states.JobStatus",
         "PrintStatusEnum": "jobs.states.PrintStatus",
         "PrinterStatusEnum": "printers.drivers.base.PrinterStatus",
+        "ProfileKindEnum": "slicing.models.ProfileRevision.Kind",
     },
 }
 CONTENT_SECURITY_POLICY = {
@@ -295,7 +297,47 @@ FARM_BRIDGE_PRINTERS = env.number("FARM_BRIDGE_PRINTERS", 250, 1, 2000)
 #: every job of a person who is not staff waits for a yes
 FARM_APPROVAL = env.flag("FARM_APPROVAL", False)
 
+
+def _menu(title: str, **items: tuple[str, str]) -> dict[str, Any]:
+    """``items``: model -> what people call its rows, and a Material symbol."""
+    links = [
+        {"title": name, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+        for model, (name, icon) in items.items()
+    ]
+    return {"title": title, "separator": True, "items": links}
+
+
 UNFOLD = {
+    "SIDEBAR": {
+        "navigation": [
+            _menu(
+                "Machines",
+                printers_printer=("Printers", "print"),
+                printers_pool=("Pools", "workspaces"),
+                printers_grant=("Who may use them", "key"),
+                slicing_printerprofile=("Printer profiles", "straighten"),
+            ),
+            _menu(
+                "Printing",
+                jobs_job=("Jobs", "list_alt"),
+                jobs_print=("Prints", "deployed_code"),
+                slicing_material=("Materials", "palette"),
+                slicing_quality=("Qualities", "tune"),
+            ),
+            _menu("People", farm_user=("People", "person"), auth_group=("Groups", "group")),
+            _menu(
+                "Records",
+                jobs_jobevent=("What happened to jobs", "history"),
+                printers_command=("Commands", "terminal"),
+                printers_bedclear=("Cleared beds", "cleaning_services"),
+                printers_lease=("Bridges", "lan"),
+                slicing_model3d=("Models", "view_in_ar"),
+                slicing_gcode=("G-code", "code"),
+                slicing_profilerevision=("Revisions of profiles", "account_tree"),
+                axes_accessattempt=("Failed logins", "lock"),
+            ),
+        ]
+    },
     "SITE_TITLE": FARM_NAME,
     "SITE_HEADER": FARM_NAME,
     "SITE_SYMBOL": "print",

@@ -33,7 +33,7 @@ class JobEventInline(RecordInline):
 
 @admin.register(Job)
 class JobAdmin(RecordAdmin):
-    list_display = ("name", "owner", "shown_status", "copies", "printer", "hold", "message", "created_at")
+    list_display = ("name", "owner", "shown_status", "copies", "printer", "message", "created_at")
     list_filter = ("status", "hold", "printer")
     list_select_related = ("owner", "printer")
     search_fields = ("name", "owner__username")

@@ -10,12 +10,18 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from farm.admin import AccessAdmin, RecordAdmin, StaffAdmin, each
 from farm.errors import FarmError
 from farm.pages import person, whole
 from printers import services
+from printers.drivers import DRIVERS
 from printers.looks import LOOKS, command_title, kind_of
 from printers.models import BedClear, Command, Grant, Lease, Pool, Printer
 from printers.views import state_views
@@ -24,7 +30,23 @@ from printers.views import state_views
 _TONES = {"red": "danger", "amber": "warning", "blue": "info", "green": "success", "violet": "primary", "grey": ""}
 
 
+#: as their makers write them
+KINDS = {"octoprint": "OctoPrint", "moonraker": "Moonraker (Klipper)"}
+
+
 class PrinterForm(forms.ModelForm):
+    kind = forms.ChoiceField(
+        label="Server",
+        choices=[(kind, KINDS.get(kind, kind)) for kind in DRIVERS],
+        widget=UnfoldAdminSelectWidget,
+        help_text="What runs beside the printer.",
+    )
+    url = forms.CharField(
+        label="Address",
+        max_length=300,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="As this farm reaches it: http://192.168.1.20 (OctoPrint), http://192.168.1.21:7125 (Moonraker).",
+    )
     api_key = forms.CharField(
         label="API key",
         required=False,
@@ -53,7 +75,7 @@ class PrinterForm(forms.ModelForm):
 @admin.register(Printer)
 class PrinterAdmin(StaffAdmin):
     form = PrinterForm
-    list_display = ("name", "kind", "place", "shown_state", "shown_bed", "enabled", "maintenance")
+    list_display = ("name", "shown_kind", "place", "shown_state", "shown_bed", "maintenance")
     list_filter = ("kind", "place", "enabled", "profile")
     search_fields = ("name", "place", "url")
     actions = ("test_connection", "clear_beds", "begin_maintenance", "end_maintenance")
@@ -79,6 +101,10 @@ class PrinterAdmin(StaffAdmin):
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    @display(description="Server", ordering="kind")
+    def shown_kind(self, printer: Printer) -> str:
+        return KINDS.get(printer.kind, printer.kind)
 
     @display(description="State", label=_TONES)
     def shown_state(self, printer: Any) -> tuple[str, str]:
