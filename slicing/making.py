@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from slicing import presets
 from slicing.engines import engine, version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
 from slicing.engines.isolation import isolation
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
 MARGIN_S = 20
 
 
+Three = tuple[float, float, float]
+UNSCALED: Three = (1.0, 1.0, 1.0)
+UPRIGHT: Three = (0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One slice. ``models`` are paths and names (whose ending says the kind)."""
+    """One slice. ``models`` are paths and names (whose ending says the kind); each is scaled along its own axes, then
+    turned about the fixed axes x, y and z by degrees, and ``copies`` of each are put side by side."""
 
     models: Sequence[tuple[Path, str]]
     profile: PrinterProfile
@@ -36,6 +43,14 @@ class Work:
     material: str
     out: Path
     picture: bytes | None = None  # PNG; None: drawn from the models
+    copies: int = 1
+    scale: Three = UNSCALED
+    rotation: Three = UPRIGHT
+
+    @property
+    def as_it_is(self) -> bool:
+        """One model that stands as it does in its file."""
+        return len(self.models) * self.copies == 1 and (self.scale, self.rotation) == (UNSCALED, UPRIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +98,28 @@ def make(work: Work, progress: Callable[[float], None]) -> Made:
 
 
 def _mesh(work: Work) -> Mesh:
+    """What is printed, as one mesh."""
     from slicing.mesh import Limits, MeshError, read_mesh
+    from slicing.placement import DoesNotFit, Placement, on_one_bed, placed
 
     limits = Limits(max_triangles=django_settings.FARM_MAX_TRIANGLES)
     try:
-        ((path, name),) = work.models
-        return read_mesh(path, name, limits)
-    except MeshError as error:
+        meshes = [read_mesh(path, name, limits) for path, name in work.models]
+        if work.as_it_is:
+            return meshes[0]
+        stand = Placement(scale=work.scale, rotation=work.rotation)
+        return on_one_bed([(placed(mesh, stand), work.copies) for mesh in meshes], _room(work))
+    except (MeshError, DoesNotFit) as error:
         raise SlicingError(str(error)) from error
+
+
+def _room(work: Work) -> tuple[float, float]:
+    """mm of the bed that a skirt or a brim around everything leaves."""
+    settings, (x, y, _) = work.settings, work.profile.machine.size
+    width = settings.line_width or presets.LINE_OVER_NOZZLE * settings.nozzle_diameter
+    skirt = settings.skirt_distance + settings.skirt_loops * width if settings.skirt_loops else 0.0
+    edge = (settings.brim_width or skirt) + width
+    return x - 2 * edge, y - 2 * edge
 
 
 def _finish(work: Work, mesh: Mesh, result: SliceResult) -> bytes:

@@ -28,6 +28,7 @@ PURE = {
             "layers",
             "finishing",
             "engines",
+            "placement",
             "presets",
             "prusaini",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,29 @@ def test_profiles_are_named_by_their_beginning_and_settings_lie_over_them(part: 
     assert "; seam = random\n" in text
 
 
+def test_models_are_scaled_turned_copied_and_put_side_by_side(part: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.stl"
+    write_stl(shapes.mesh(shapes.box(20, 20, 1)), other)
+    out = tmp_path / "plate.gcode"
+    run(part, other, "--copies", 2, "--scale", 2, "--rotate", "0,0,90", "--set", "skirt_loops=0", out=out)
+    moves = replay.parse(out.read_bytes())
+    at = moves.position
+    first = moves.extruding & (at[:, 2] < 0.3) & (at[:, 1] > 10)  # without the prime line
+    area = moves.delta[first, 3].sum() * math.pi * 1.75**2 / 4 / 0.2
+    assert area == pytest.approx(2 * (24 * 16) + 2 * (40 * 40), rel=0.05)
+
+
+def test_what_does_not_fit_on_one_bed_is_refused(part: Path, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="do not fit on the bed"):
+        run(part, "--copies", 400, out=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--scale", "0"], "invalid factor value"),
+        (["--rotate", "90"], "invalid angles value"),
+        (["--rotate", "nan,0,0"], "invalid angles value"),
         (["--printer", "Voron"], "More than one printer profile is called 'Voron'.*Voron 2.4 300.*Voron 2.4 350"),
         (["--material", "cheese"], "No material is called 'cheese'.*PETG"),
         (["--quality", "x"], "No quality"),

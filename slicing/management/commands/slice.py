@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from argparse import ArgumentParser
@@ -15,7 +16,7 @@ from django.db import DatabaseError
 from farm.errors import FarmError
 from slicing import presets, profiles
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
-from slicing.making import Work, make
+from slicing.making import UPRIGHT, Three, Work, make
 from slicing.models import Material, PrinterProfile, Profile, Quality
 from slicing.services import make_settings
 
@@ -36,6 +37,9 @@ class Command(BaseCommand):
         parser.add_argument("--printer", default="", help="name of a printer profile, or the beginning of it")
         parser.add_argument("--material", default="", help="name of a material")
         parser.add_argument("--quality", default="", help="name of a quality")
+        parser.add_argument("--copies", type=int, default=1, help="of each model, side by side on the bed")
+        parser.add_argument("--scale", type=factor, default=1.0, metavar="FACTOR", help="of every model")
+        parser.add_argument("--rotate", type=angles, default=UPRIGHT, metavar="X,Y,Z", help="degrees, in this order")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
                             help="one setting, over all of these; see /api/settings/")  # fmt: skip
 
@@ -50,6 +54,9 @@ class Command(BaseCommand):
                 settings=wanted.settings,
                 material=wanted.material,
                 out=options["out"],
+                copies=options["copies"],
+                scale=(options["scale"],) * 3,
+                rotation=options["rotate"],
             )
             result = make(work, bar).result
         except (FarmError, SlicingError) as error:
@@ -62,6 +69,22 @@ class Command(BaseCommand):
             self.stderr.write(f"Note: {warning}")
         for line in summary(options["out"], wanted, result, time.monotonic() - begin):
             self.stdout.write(line)
+
+
+def factor(text: str) -> float:
+    """Of a size. Raises ValueError."""
+    value = float(text)
+    if not 0.01 <= value <= 100:
+        raise ValueError
+    return value
+
+
+def angles(text: str) -> Three:
+    """Raises ValueError."""
+    x, y, z = (float(word) for word in text.split(","))
+    if not all(math.isfinite(angle) for angle in (x, y, z)):
+        raise ValueError
+    return x, y, z
 
 
 @dataclass(frozen=True, slots=True)
