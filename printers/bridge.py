@@ -89,6 +89,7 @@ class PrinterTask:
         self.observed = threading.Event()
         self._version = int(time.time() * 1000)  # grows over restarts of the same lease
         self._put_at = self._published_at = 0.0
+        self._published: PrinterState | None = None
         self._marker_due: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"socket {printer.name}", daemon=True)
 
@@ -192,7 +193,8 @@ class PrinterTask:
             self._marker_due = now + MARKER_DELAY
         if news or state != before or now - self._put_at > REFRESH_EVERY:
             self._put(state, now)
-        if news or now - self._published_at > (PUBLISH_EVERY if state != before else HEARTBEAT_EVERY):
+        # compared with what they know: the last of several quick changes must not wait for the heartbeat
+        if news or now - self._published_at > (PUBLISH_EVERY if state != self._published else HEARTBEAT_EVERY):
             self._publish(state, now)
         if news:
             self.writers.run(self.printer.pk, services.note_state, self.printer.pk, self.fence, state, observed)
@@ -208,7 +210,7 @@ class PrinterTask:
     def _publish(self, state: PrinterState, now: float) -> None:
         event = PrinterSpoke(printer_id=str(self.printer.pk), state=telemetry.to_json(replace(state, ended=None)))
         publish_now(event, printer_group(self.printer.pk))
-        self._published_at = now
+        self._published, self._published_at = state, now
 
 
 class Writers:

@@ -8,7 +8,7 @@ told to ``report``, a function of the event's name and its details::
     job_held {}                      a hold() took effect: the line that was running has ended
     job_failed {message}             a line of the file was refused, or failure was ordered
     z_change {new, old}              the head moved to another height
-    home {}  tool_change {old, new}
+    home {}  tool_change {old, new}  target {heater}: it was given another one
     unknown {line}                   a command this firmware does not have
 
 Units: mm, mm/min for F, degrees C, seconds.
@@ -419,7 +419,9 @@ class Machine:
             return 0.0
         if self.strict and not 0.0 <= target <= heater.limit:
             raise MachineError(f"Requested temperature ({target:.1f}) out of range (0.0:{heater.limit:.1f})")
-        heater.target = target
+        if heater.target != target:
+            heater.target = target
+            self.report("target", {"heater": name})
         return name if wait and heater.seconds_until_warm else 0.0
 
     def _select_tool(self, number: int) -> float:

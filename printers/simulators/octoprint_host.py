@@ -338,6 +338,8 @@ class Host:
             self.event("Home")
         elif kind == "tool_change":
             self.event("ToolChange", details)
+        elif kind == "target":  # OctoPrint reads targets from what it sends, and does not wait for the next poll
+            self.sample_temperatures()
         elif kind == "unknown":
             self.log(f'Recv: echo:Unknown command: "{details["line"]}"')
 

@@ -171,6 +171,24 @@ def test_browsers_hear_of_temperatures_four_times_a_second_at_most(
     assert heard(task.printer).temperatures["bed"].actual == 59.0, "the newest is always kept"
 
 
+def test_the_last_of_several_quick_changes_does_not_wait_for_the_heartbeat(
+    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
+) -> None:
+    off = replace(IDLE, temperatures={"bed": Temperature(actual=60.0, target=0.0)})
+
+    def said() -> Iterator[PrinterState]:
+        yield replace(IDLE, temperatures={"bed": Temperature(actual=60.0, target=60.0)})
+        clock.now += 0.1
+        yield off
+        clock.now += 0.5
+        yield off
+
+    machine.says = said()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    assert [state["temperatures"]["bed"]["target"] for state in told[1:]] == [60.0, 0.0]
+
+
 def test_a_printer_that_has_nothing_new_to_say_still_lives(
     task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
 ) -> None:

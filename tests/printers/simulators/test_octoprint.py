@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from printers.simulators.octoprint_files import Storage
+from printers.simulators.octoprint_host import Host
 from tests.peers import SimulatorPeer, wait_for
 from tests.printers.simulators.conftest import (
     DEADLINE_S,
@@ -135,6 +137,16 @@ def _command(ask: Ask, command: str) -> None:
         assert ask("POST", "/api/connection", json={"command": command}).status_code == 204
     else:
         assert ask("POST", "/api/printer/command", json={"command": command}).status_code == 204
+
+
+def test_a_new_target_is_told_before_the_next_poll(tmp_path: Path) -> None:
+    """Or a print would end and its heaters seem to stay on."""
+    heard: list[tuple[str, Any]] = []
+    host = Host(Storage(tmp_path), lambda kind, details: heard.append((kind, details)))
+    for line in ("M140 S60", "M104 S210", "M104 S0", "M104 S0", "M105"):
+        host.machine.perform(line)
+    samples = [sample for kind, sample in heard if kind == "temps"]
+    assert [(s["bed"]["target"], s["tool0"]["target"]) for s in samples] == [(60, 0), (60, 210), (60, 0)]
 
 
 # -- odd answers that a client must know
