@@ -13,8 +13,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from farm.models import User
 from jobs.models import Job, Print
+from printers.commands import request_command
 from printers.models import Command, Printer, Role
-from printers.services import request_command
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, Quality
 from tests.api import api, refused
 from tests.cast import Cast, attempt, gcode, grant, job, person
@@ -66,9 +66,12 @@ DOORS = {
     "post models/": Door(415, 415),
     "get models/<uuid:pk>/": Door(404, 404),
     "get models/<uuid:pk>/file/": Door(404, 404),
+    "get models/<uuid:pk>/picture/": Door(404, 404),
     "get gcodes/": Door(EMPTY, EMPTY),
     "post gcodes/": Door(403, 403),
     "get gcodes/<uuid:pk>/": Door(404, 404),
+    "get gcodes/<uuid:pk>/picture/": Door(404, 404),
+    "get gcodes/<uuid:pk>/layers/<int:number>/picture/": Door(404, 404),
     "get printers/": Door(EMPTY, 200),
     "post printers/": Door(403, 403),
     "get printers/<uuid:pk>/": Door(404, 200),
@@ -92,6 +95,8 @@ DOORS = {
     "post jobs/<uuid:pk>/reject/": Door(404, 404),
     "get jobs/<uuid:pk>/events/": Door(404, 404),
     "get jobs/<uuid:pk>/gcode/": Door(404, 404),
+    "get jobs/<uuid:pk>/picture/": Door(404, 404),
+    "get jobs/<uuid:pk>/layers/<int:number>/picture/": Door(404, 404),
     "get prints/": Door(EMPTY, EMPTY),
     "get prints/<uuid:pk>/": Door(404, 404),
     "post prints/<uuid:pk>/decide/": Door(404, 404, {"outcome": "failed"}),
@@ -141,8 +146,12 @@ class World:
         self.command = command.pk
 
     def path(self, route: str) -> str:
-        kind = route.partition("/")[0]
-        return "/api/" + route.replace("<uuid:pk>", str(self.ids.get(kind, ""))).replace("<uuid:command_pk>", str(self.command))
+        """The first id is that of the thing that the address begins with."""
+        thing = str(self.ids.get(route.partition("/")[0], ""))
+        words = {"<uuid:pk>": thing, "<uuid:command_pk>": str(self.command), "<int:number>": "1"}
+        for word, value in words.items():
+            route = route.replace(word, value)
+        return f"/api/{route}"
 
     def everything(self) -> list[Any]:
         """What there is and how it is, to see that nothing was touched."""
@@ -185,12 +194,22 @@ def test_every_view_behind_a_door_is_one_of_the_farms(db: None) -> None:
             assert issubclass(view, FarmView), route
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_nobody_comes_in_without_saying_who_it_is(world: World, machines: Machines, door: str) -> None:
+def test_nobody_comes_in_without_saying_who_it_is(world: World, machines: Machines) -> None:
     before = world.everything()
-    answer = call(None, world, door)
-    refused(answer, 401, "not_authenticated")
-    assert answer["WWW-Authenticate"].startswith("Bearer")
+    for door in DOORS:
+        answer = call(None, world, door)
+        refused(answer, 401, "not_authenticated")
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+    assert world.everything() == before
+    assert machines[world.cast.anvil].calls == []
+
+
+def test_somebody_who_was_switched_off_is_nobody(world: World, machines: Machines) -> None:
+    client, before = api(world.cast.ada), world.everything()
+    User.objects.filter(pk=world.cast.ada.pk).update(is_active=False)
+    for door in DOORS:
+        method, _, route = door.partition(" ")
+        refused(getattr(client, method)(world.path(route)), 401)
     assert world.everything() == before
     assert machines[world.cast.anvil].calls == []
 
@@ -216,20 +235,13 @@ def test_who_may_only_look_touches_nothing(world: World, machines: Machines, doo
         assert secret not in b"".join([] if answer.streaming else [answer.content]).decode()
 
 
-@pytest.mark.parametrize("door", [door for door, row in DOORS.items() if row.stranger == 404])
-def test_what_is_not_there_and_what_one_may_not_see_are_the_same(world: World, door: str) -> None:
-    hidden = call(world.cast.mallory, world, door)
+def test_what_is_not_there_and_what_one_may_not_see_are_the_same(world: World) -> None:
+    doors = [door for door, row in DOORS.items() if row.stranger == 404]
+    hidden = [call(world.cast.mallory, world, door) for door in doors]
     world.ids = dict.fromkeys(world.ids, UUID(int=7))
-    missing = call(world.cast.mallory, world, door)
-    assert (missing.status_code, missing.json()) == (hidden.status_code, hidden.json())
-
-
-@pytest.mark.parametrize("door", DOORS)
-def test_somebody_who_was_switched_off_is_nobody(world: World, door: str) -> None:
-    client = api(world.cast.ada)
-    User.objects.filter(pk=world.cast.ada.pk).update(is_active=False)
-    method, _, route = door.partition(" ")
-    refused(getattr(client, method)(world.path(route)), 401)
+    for door, one in zip(doors, hidden, strict=True):
+        missing = call(world.cast.mallory, world, door)
+        assert (door, missing.status_code, missing.json()) == (door, one.status_code, one.json())
 
 
 def test_operators_do_not_change_a_profile_of_printers_that_others_operate(world: World) -> None:
