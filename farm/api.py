@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from farm.errors import Conflict, FarmError, Invalid
+from farm.errors import Conflict, Invalid, understood
 from farm.models import IdempotencyKey, User
 from farm.throttles import RefusedThrottle
 
@@ -51,8 +51,9 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     """Every fault of an API view as ``{code, message, extra}``. None: a bug, for the 500 handler and the log."""
     if isinstance(error, Repeated):
         return error.response
-    if isinstance(error, FarmError):
-        return _error(error.status, error.code, error.message, error.extra)
+    ours = understood(error)
+    if ours is not None:
+        return _error(ours.status, ours.code, ours.message, ours.extra)
     if isinstance(error, Http404):
         return _error(404, "not_found", "There is nothing here, or you may not see it.")
     if isinstance(error, PermissionDenied):

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from farm.errors import FarmError
+from farm.errors import understood
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -39,9 +39,8 @@ class FarmErrorMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, FarmError):
-            return answer(request, exception.status, exception.code, exception.message, exception.extra)
-        return None
+        error = understood(exception)
+        return answer(request, error.status, error.code, error.message, error.extra) if error else None
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

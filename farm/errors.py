@@ -18,6 +18,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import structlog
+from django.db import OperationalError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
 
 class FarmError(Exception):
     """Something went wrong in the farm."""
@@ -79,3 +85,13 @@ class Unavailable(FarmError):
 
     status = 503
     code = "unavailable"
+
+
+def understood(error: Exception) -> FarmError | None:
+    """What of ours an exception from inside means; None: a bug. A database or a Redis that does not answer is none."""
+    if isinstance(error, FarmError):
+        return error
+    if isinstance(error, RedisError | OperationalError):
+        log.error("unavailable", error=str(error), exc_info=error)
+        return Unavailable()
+    return None

@@ -229,6 +229,7 @@ REST_FRAMEWORK = {
         "farm.incoming.BrowserSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_METADATA_CLASS": None,  # what OPTIONS would tell is in the schema
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["farm.incoming.StrictJson"],
     "DEFAULT_THROTTLE_CLASSES": ["farm.throttles.AnonymousThrottle", "farm.throttles.PersonThrottle"],

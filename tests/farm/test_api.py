@@ -16,9 +16,11 @@ from channels.testing import HttpCommunicator
 from django.conf import settings as farm_settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management import call_command
+from django.db import OperationalError
 from django.http import Http404
 from django.test import Client
 from pytest_django import Settings
+from redis.exceptions import RedisError
 
 from farm.asgi import application
 from farm.errors import BadRequest, Conflict, FarmError, Forbidden, Invalid, NotFound, TooLarge, Unavailable
@@ -49,6 +51,15 @@ def test_a_method_that_is_not_there_says_which_are(cast: Cast) -> None:
     answer = api(cast.ada).put("/api/printers/", {})
     refused(answer, 405, "method_not_allowed")
     assert {"GET", "POST"} <= set(answer["Allow"].split(", "))
+
+
+def test_options_tell_nothing(cast: Cast) -> None:
+    refused(api(cast.sam).options(f"/api/printers/{cast.cellar.pk}/"), 405, "method_not_allowed")
+    refused(api().options("/api/printers/"), 401, "not_authenticated")
+
+
+def test_who_wants_another_form_of_answer_than_json_is_told_in_json(cast: Cast) -> None:
+    refused(api(cast.sam).get("/api/jobs/", headers={"accept": "text/csv"}), 406, "not_acceptable")
 
 
 def test_a_body_of_another_type_is_refused(cast: Cast) -> None:
@@ -136,6 +147,28 @@ def test_a_bug_of_ours_is_an_error_without_its_details(cast: Cast, monkeypatch: 
     refused(answer, 500, "error")
     assert "swordfish" not in answer.content.decode()
     assert "Traceback" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("fault", [RedisError("Connection refused."), OperationalError("database is locked")])
+def test_a_farm_without_its_redis_or_database_says_that_it_will_be_back(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("printers.views.telemetry.read", fail)
+    refused(api(cast.sam).get(f"/api/printers/{cast.anvil.pk}/state/"), 503, "unavailable")
+    page = actors.as_(cast.sam).get(f"/printers/{cast.anvil.pk}/")
+    assert page.status_code == 503
+    assert "Try again in a moment" in page.content.decode()
+
+
+def test_a_farm_without_redis_lets_people_in_uncounted(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RedisError("Connection refused.")
+
+    monkeypatch.setattr("farm.throttles._count", fail)
+    ok(api(cast.sam).get("/api/jobs/"))
 
 
 def test_a_request_for_another_host_is_refused(cast: Cast) -> None:
@@ -372,8 +405,15 @@ def test_no_page_is_longer_than_two_hundred(cast: Cast) -> None:
     assert len(ok(api(cast.sam).get("/api/jobs/?page_size=100000"))["results"]) == 200
 
 
-def test_a_cursor_that_nobody_gave_out_is_not_found(cast: Cast) -> None:
-    refused(api(cast.sam).get("/api/jobs/?cursor=zzz"), 404, "not_found")
+@pytest.mark.parametrize(
+    ("cursor", "status"), [("zzz", 404), ("cD1nYXJiYWdl", 422), ("bz05OTk5OTk5OTk5OTk=", 200), ("cD0lMDA=", 422)]
+)
+def test_a_cursor_that_nobody_gave_out_leads_nowhere(cast: Cast, cursor: str, status: int) -> None:
+    answer = api(cast.sam).get(f"/api/jobs/?cursor={cursor}")
+    if status == 200:
+        assert ok(answer)["results"] == []
+    else:
+        refused(answer, status)
 
 
 # -- the document
