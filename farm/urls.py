@@ -49,6 +49,7 @@ api = [
     path("engines/", slicing.Engines.as_view()),
     path("models/", slicing.Models.as_view()),
     path("models/<uuid:pk>/", slicing.OneModel.as_view()),
+    path("models/<uuid:pk>/stands/", slicing.ModelStands.as_view()),
     path("models/<uuid:pk>/file/", slicing.ModelFile.as_view()),
     path("models/<uuid:pk>/picture/", slicing.ModelPicture.as_view(), name="api-model-picture"),
     path("gcodes/", slicing.Gcodes.as_view()),

@@ -76,6 +76,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "printer",
             "material",
             "quality",
+            "placement",
             "settings",
             "copies",
             "printed",
@@ -98,6 +99,13 @@ class JobSerializer(serializers.ModelSerializer[Job]):
         return sum(attempt.status == PrintStatus.COMPLETED for attempt in job.prints.all())
 
 
+class PlacementSerializer(serializers.Serializer[Any]):
+    """Scaled along its own axes, then turned by degrees about the fixed axes x, y and z, in that order."""
+
+    scale = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3, default=[1, 1, 1])
+    rotation = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3, default=[0, 0, 0])
+
+
 class JobRequestSerializer(serializers.Serializer[Any]):
     model = serializers.UUIDField(required=False, allow_null=True)
     gcode = serializers.UUIDField(required=False, allow_null=True)
@@ -106,6 +114,7 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     hold = serializers.BooleanField(default=False)
     material = serializers.UUIDField(required=False, allow_null=True, help_text="default: the default material")
     quality = serializers.UUIDField(required=False, allow_null=True, help_text="default: the default quality")
+    placement = PlacementSerializer(required=False, help_text="how the model stands; default: as in its file")
     settings = serializers.DictField(default=dict, help_text="layer_height, walls, infill_density ...: over these")
 
 
@@ -169,6 +178,7 @@ class Jobs(FarmView, GenericAPIView[Job]):
             settings=wanted["settings"],
             material=wanted.get("material"),
             quality=wanted.get("quality"),
+            placement=wanted.get("placement"),
         )
         return Response(JobSerializer(job).data, status=201)
 

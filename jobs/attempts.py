@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 import unicodedata
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from farm.queue import enqueue
 from jobs import services, tracking
 from jobs.models import Job, Print
 from jobs.states import PRINT_STARTED, PRINT_TERMINAL, PrintStatus
+from printers.commands import queue_start
 from printers.drivers.base import Busy, DriverError, Ended, PrinterDriver, PrinterState, PrinterStatus
-from printers.models import Command, CommandStatus, Printer
-from printers.services import open_driver, queue_start, use_bed
+from printers.models import Command, CommandKind, CommandStatus, Printer
+from printers.services import open_driver, use_bed
 from slicing.models import Gcode
 from slicing.services import cached_gcode
 
@@ -44,11 +46,8 @@ _SAY_EVERY = 1.0
 
 #: nobody works on it, or whoever did is dead
 FREE = Q(worker_until=None) | Q(worker_until__lt=Now())
-
 #: ended, and what was sent for it may still be on its printer
 LEFT_ON_PRINTER = Q(status__in=PRINT_TERMINAL, file_deleted=False) & ~Q(remote_name="")
-
-
 #: what an owner can do about a machine
 ASK_FIRST = "Ask the people who run the lab to look at it, then submit it again."
 
@@ -82,14 +81,14 @@ def _send(attempt: Print, worker: str) -> None:
     elif attempt.printer is None:
         _give_up(attempt, worker, "The printer was removed.")
     elif attempt.workers > MOST_WORKERS:
-        _give_up(attempt, worker, "Preparing it for the printer stopped every time in the middle.")
+        _give_up(attempt, worker, f"Bringing it to the printer stopped every time in the middle. {ASK_FIRST}")
     elif _has_gcode(attempt):
         _upload_and_start(attempt, attempt.printer, worker)
     elif attempt.job.model is None:
         _give_up(attempt, worker, f"The profile of {attempt.printer.name} is no longer what its G-code was made for.")
     else:
-        _keep(attempt, worker, message=f"Being sliced for {attempt.printer.name}.")
-        Print.objects.filter(pk=attempt.pk, worker=worker).update(worker=SLICER, worker_until=None)
+        ours = Print.objects.filter(pk=attempt.pk, status=PrintStatus.UPLOADING, worker=worker)
+        ours.update(worker=SLICER, worker_until=None, message=f"Being sliced for {attempt.printer.name}.")
         enqueue("jobs.slice", attempt.job_id, attempt.pk)
 
 
@@ -99,7 +98,7 @@ def _has_gcode(attempt: Print) -> bool:
     profile, job = attempt.printer.profile, attempt.job
     fitting = _of_profile(attempt.gcode, profile) or _of_profile(job.gcode, profile)
     if fitting is None and job.model is not None:
-        fitting = cached_gcode(job.model, profile, job.settings, job.material, job.quality)
+        fitting = cached_gcode(job.model, profile, job.settings, job.material, job.quality, job.placement)
     if fitting is not None and attempt.gcode_id != fitting.pk:
         Print.objects.filter(pk=attempt.pk).update(gcode=fitting)
         attempt.gcode = fitting
@@ -119,15 +118,15 @@ def remote_name(attempt: Print) -> str:
 
 
 def _upload_and_start(attempt: Print, printer: Printer, worker: str) -> None:
-    driver = open_driver(printer)
-    try:
+    with closing(open_driver(printer)) as driver:
         if attempt.file_on_printer:  # a worker before us died while uploading: what it left is never started
             _try_delete(driver, attempt.file_on_printer)
-        _commit_start(attempt, printer, worker, _upload(driver, attempt, worker))
-    except DriverError as error:
-        _give_up(attempt, worker, f"{printer.name} did not take the file: {error.message}")
-    finally:
-        driver.close()
+        try:
+            path = _upload(driver, attempt, worker)
+        except DriverError as error:
+            _give_up(attempt, worker, f"{printer.name} did not take the file: {error.message}")
+            return
+    _commit_start(attempt, printer, worker, path)
 
 
 def _upload(driver: PrinterDriver, attempt: Print, worker: str) -> str:
@@ -207,14 +206,11 @@ def _give_up(attempt: Print, worker: str, message: str) -> None:
         services.not_started(attempt, to, message, only={"worker": worker})
 
 
-def _try_delete(driver: PrinterDriver, path: str) -> bool:
-    """Whether that file is gone (or was never there)."""
+def _try_delete(driver: PrinterDriver, path: str) -> None:
     try:
         driver.delete_file(path)
     except DriverError as error:
         log.info("file_left", file=path, error=error.message)
-        return False
-    return True
 
 
 # -- following
@@ -275,35 +271,38 @@ def start_ended(command: Command) -> None:
 # -- reconciling
 def reconcile(print_id: UUID) -> None:
     """Ask the printer's own records what became of a print. Safe to repeat; a printer that is away is asked later."""
-    attempt = Print.objects.filter(pk=print_id, status__in=PRINT_STARTED).select_related("printer", "bed_clear", "job")
-    found = attempt.first()
-    if found is None or found.printer is None or services.start_is_open(found):
+    started = Print.objects.filter(pk=print_id, status__in=PRINT_STARTED)
+    attempt = started.select_related("printer", "bed_clear", "job").first()
+    if attempt is None or attempt.printer is None or services.start_is_open(attempt):
         return
-    driver = open_driver(found.printer)
     try:
-        _reconcile(found, driver)
-    except DriverError as error:
+        with closing(open_driver(attempt.printer)) as driver:
+            _reconcile(attempt, driver)
+    except (DriverError, FarmError) as error:
         log.info("not_reconciled_yet", print=str(print_id), error=error.message)
-    finally:
-        driver.close()
 
 
 def _reconcile(attempt: Print, driver: PrinterDriver) -> None:
     status, state = PrintStatus(attempt.status), driver.read_state()
-    ended = state.ended if state.ended and state.ended.file == attempt.remote_path else None
-    ended = ended or driver.find_ended(attempt.remote_path)
+    ended = driver.find_ended(attempt.remote_path)
     evidence = PrinterState(status=state.status, job=state.job, ended=ended)
     step = tracking.next_step(status, attempt.remote_path, evidence)
     if step is not None:
         _take(attempt, step, ended)
-    elif state.job is not None and state.job.file == attempt.remote_path and state.working:
-        return  # it is on the machine, in the very status that we know
-    elif status in (PrintStatus.PRINTING, PrintStatus.PAUSED):
-        if tracking.lost(status, attempt.remote_path, evidence):
-            message = f"{attempt.printer_name} lost the print: it stopped or restarted in its middle. {ASK_FIRST}"
-            services.advance(attempt, PrintStatus.FAILED, message=message)
-    else:
+    elif _works_on(state, attempt.remote_path):
+        return  # in the very status that we know
+    elif not _was_seen_printing(attempt):
         _take_back(attempt, driver)
+    elif tracking.lost(PrintStatus.PRINTING, attempt.remote_path, evidence):
+        message = f"{attempt.printer_name} lost the print: it stopped or restarted in its middle. {ASK_FIRST}"
+        services.advance(attempt, PrintStatus.FAILED, message=message)
+
+
+def _was_seen_printing(attempt: Print) -> bool:
+    """Its printer showed it once: whatever its records say, it did start."""
+    if attempt.status in (PrintStatus.PRINTING, PrintStatus.PAUSED):
+        return True
+    return Command.objects.filter(print_id=attempt.pk, kind=CommandKind.START, status=CommandStatus.DONE).exists()
 
 
 def _take_back(attempt: Print, driver: PrinterDriver) -> None:
@@ -326,15 +325,16 @@ def _works_on(state: PrinterState, path: str) -> bool:
 
 def clean_up(print_id: UUID) -> None:
     """Take the file of an ended print from the printer again: its storage is small, and others read names there."""
-    found = Print.objects.filter(LEFT_ON_PRINTER, pk=print_id).select_related("printer").first()
-    if found is None or found.printer is None:
+    attempt = Print.objects.filter(LEFT_ON_PRINTER, pk=print_id).select_related("printer").first()
+    if attempt is None or attempt.printer is None:
         return
-    driver = open_driver(found.printer)
     try:
-        if _try_delete(driver, found.file_on_printer):  # else housekeeping tries again
-            Print.objects.filter(pk=print_id).update(file_deleted=True)
-    finally:
-        driver.close()
+        with closing(open_driver(attempt.printer)) as driver:
+            driver.delete_file(attempt.file_on_printer)
+    except (DriverError, FarmError) as error:
+        log.info("file_left", print=str(print_id), error=error.message)  # housekeeping tries again
+    else:
+        Print.objects.filter(pk=print_id).update(file_deleted=True)
 
 
 def unattended() -> list[tuple[Any, ...]]:

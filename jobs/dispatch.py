@@ -143,7 +143,7 @@ def _need(job: Job, allowed: frozenset[UUID], profiles: list[PrinterProfile]) ->
         job_id=job.pk,
         allowed=allowed,
         printer_id=job.printer_id,
-        size_mm=(job.model.size_x, job.model.size_y, job.model.size_z),
+        size_mm=job.size_mm,
         profiles=frozenset(profile.pk for profile in profiles if _accepts(profile, job)),
         sliced_for=frozenset((gcode.profile_id, gcode.profile_revision) for gcode in sliced),
     )

@@ -33,6 +33,10 @@ class Job(models.Model):
     quality = models.ForeignKey(
         ProfileRevision, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs_of_quality"
     )
+    #: how the model stands: scale and rotation, see slicing.stance; empty: as in its file
+    placement = models.JSONField(default=dict, blank=True)
+    #: of the model as it stands, [x, y, z]; None: as in its file
+    placed_size = models.JSONField(null=True, blank=True, editable=False)
     #: what its owner changed of these
     settings = models.JSONField(default=dict, blank=True)
     copies = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(100)])
@@ -61,6 +65,14 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def size_mm(self) -> tuple[float, float, float] | None:
+        """Of the model as it stands; None for G-code."""
+        if self.model is None:
+            return None
+        x, y, z = self.placed_size or self.model.size_mm
+        return x, y, z
 
 
 class Print(models.Model):

@@ -95,7 +95,8 @@ def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> 
     the owner, Cancelled."""
     assert job.model is not None  # noqa: S101 - only jobs with a model are prepared
     try:
-        return slice_model(job.model, profile, job.settings, _Reporter(job, keep), job.material, job.quality)
+        how = (job.material, job.quality, job.placement)
+        return slice_model(job.model, profile, job.settings, _Reporter(job, keep), *how)
     except (FarmError, Cancelled):
         raise
     except Exception:

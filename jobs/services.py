@@ -31,12 +31,13 @@ from jobs.states import (
 )
 from printers import access as printer_access
 from printers import telemetry
+from printers.commands import request_command
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
-from printers.services import give_bed_back, request_command
+from printers.services import give_bed_back
 from printers.signals import Occupant
 from slicing import profiles
 from slicing.models import Gcode, Material, Model3D, Quality
-from slicing.services import make_settings
+from slicing.services import checked_placement, make_settings, standing
 
 log = structlog.get_logger(__name__)
 
@@ -183,14 +184,16 @@ def submit(
     settings: dict[str, Any] | None = None,
     material: Any = None,
     quality: Any = None,
+    placement: dict[str, Any] | None = None,
 ) -> Job:
     """A job for ``copies`` of a model or of uploaded G-code. ``material`` and ``quality`` are ids; none: the defaults.
+    ``placement`` says how the model stands (see slicing.stance).
 
     Raises Invalid, Forbidden, NotFound; nothing is stored then.
     """
     if (model is None) == (gcode is None):
         raise Invalid("Name a model or a G-code file to print, not both.", field="model")
-    if gcode is not None and (settings or material or quality):
+    if gcode is not None and (settings or material or quality or placement):
         raise Invalid("G-code is printed as it is: settings are for models.", field="settings")
     if not 1 <= copies <= 100:
         raise Invalid("copies must be between 1 and 100.", field="copies")
@@ -208,6 +211,8 @@ def submit(
         material=profiles.chosen(owner, Material, material) if model else None,
         quality=profiles.chosen(owner, Quality, quality) if model else None,
     )
+    if model is not None and placement:
+        _place(job, model, placement)
     _require_a_printer(job)
     with transaction.atomic():
         job.save(force_insert=True)
@@ -217,6 +222,12 @@ def submit(
         else:
             enqueue("jobs.slice", job.pk)
     return job
+
+
+def _place(job: Job, model: Model3D, placement: dict[str, Any]) -> None:
+    """How large it is as it stands is only known when it has been turned. Raises Invalid."""
+    job.placement = checked_placement(placement)
+    job.placed_size = standing(model, job.placement)["size_mm"] if job.placement else None
 
 
 def _require_a_printer(job: Job) -> None:
@@ -243,9 +254,10 @@ def _unsuitable(printer: Printer, job: Job) -> Invalid | None:
         make_settings(profile, job.settings, job.material, job.quality)
     except Invalid as error:
         return error
-    if not fits((model.size_x, model.size_y, model.size_z), profile.machine.size):
+    size = job.size_mm
+    if size is not None and not fits(size, profile.machine.size):
         return Invalid(
-            f"{model.name} is {_size(model.size_mm)} mm; {printer.name} prints at most "
+            f"{model.name} is {_size(list(size))} mm; {printer.name} prints at most "
             f"{_size(list(profile.machine.size))} mm. Make it smaller or cut it into parts.",
             code="too_large_for_bed",
         )

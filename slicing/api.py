@@ -366,6 +366,24 @@ class OneModel(FarmView):
         return Response(ModelSerializer(_own_model(request, pk)).data)
 
 
+class StandSerializer(serializers.Serializer[Any]):
+    """A way to put a model down."""
+
+    rotation = serializers.ListField(child=serializers.FloatField(), help_text="degrees, for a job's placement")
+    contact_mm2 = serializers.FloatField(help_text="that touch the bed")
+    overhang_mm2 = serializers.FloatField(help_text="that need supports")
+    height_mm = serializers.FloatField()
+
+
+class ModelStands(FarmView):
+    """Flat sides that a model could stand on, the best first."""
+
+    @extend_schema(responses=StandSerializer(many=True))
+    def get(self, request: Request, pk: UUID) -> Response:
+        found = services.standing(_own_model(request, pk), {})["stands"]
+        return Response(StandSerializer(found, many=True).data)
+
+
 class ModelFile(FarmView):
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: UUID) -> StreamingHttpResponse:

@@ -19,6 +19,7 @@ from slicing.engines.base import SliceResult, SliceSettings, SlicingError
 from slicing.engines.isolation import isolation
 from slicing.engines.site import NAMES, Site, missing
 from slicing.models import PrinterProfile
+from slicing.stance import Stance
 
 if TYPE_CHECKING:
     from slicing.mesh import Mesh
@@ -27,15 +28,10 @@ if TYPE_CHECKING:
 MARGIN_S = 20
 
 
-Three = tuple[float, float, float]
-UNSCALED: Three = (1.0, 1.0, 1.0)
-UPRIGHT: Three = (0.0, 0.0, 0.0)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One slice. ``models`` are paths and names (whose ending says the kind); each is scaled along its own axes, then
-    turned about the fixed axes x, y and z by degrees, and ``copies`` of each are put side by side."""
+    """One slice. ``models`` are paths and names (whose ending says the kind); ``copies`` of each are put side by
+    side."""
 
     models: Sequence[tuple[Path, str]]
     profile: PrinterProfile
@@ -44,13 +40,7 @@ class Work:
     out: Path
     picture: bytes | None = None  # PNG; None: drawn from the models
     copies: int = 1
-    scale: Three = UNSCALED
-    rotation: Three = UPRIGHT
-
-    @property
-    def as_it_is(self) -> bool:
-        """One model that stands as it does in its file."""
-        return len(self.models) * self.copies == 1 and (self.scale, self.rotation) == (UNSCALED, UPRIGHT)
+    stance: Stance = Stance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +95,12 @@ def _mesh(work: Work) -> Mesh:
     limits = Limits(max_triangles=django_settings.FARM_MAX_TRIANGLES)
     try:
         meshes = [read_mesh(path, name, limits) for path, name in work.models]
-        if work.as_it_is:
+        if not work.stance.as_it_is:
+            stand = Placement(scale=work.stance.scale, rotation=work.stance.rotation)
+            meshes = [placed(mesh, stand) for mesh in meshes]
+        if len(meshes) * work.copies == 1:
             return meshes[0]
-        stand = Placement(scale=work.scale, rotation=work.rotation)
-        return on_one_bed([(placed(mesh, stand), work.copies) for mesh in meshes], _room(work))
+        return on_one_bed([(mesh, work.copies) for mesh in meshes], _room(work))
     except (MeshError, DoesNotFit) as error:
         raise SlicingError(str(error)) from error
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from slicing.engines.base import SliceResult, SliceSettings, SlicingError
 from slicing.making import Work, make, site
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import WALL_S, facts_of
+from slicing.stance import stance
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +126,25 @@ def accept_model(owner: User, upload: UploadedFile) -> Model3D:
     return model
 
 
+def checked_placement(said: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is kept; empty when the model stands as in its file. Raises Invalid."""
+    try:
+        return stance(said).values
+    except SlicingError as error:
+        raise Invalid(str(error), field="placement") from None
+
+
+def standing(model: Model3D, placement: Mapping[str, Any]) -> dict[str, Any]:
+    """``size_mm`` of a model that stands like that, and ``stands``, ways to put it down, best first: rotation,
+    contact_mm2, overhang_mm2, height_mm. Raises Invalid."""
+    return facts_of(
+        "slicing.standing",
+        *(model.file.path, "--name", f"model.{model.kind}"),
+        *("--placement", json.dumps(checked_placement(placement))),
+        *("--max-triangles", str(django_settings.FARM_MAX_TRIANGLES)),
+    )
+
+
 def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> Gcode:
     """Store G-code that is safe on printers of ``profile``: inside the bed, temperatures and speeds in limits. Binary
     G-code is stored as text, which every printer understands."""
@@ -192,9 +212,10 @@ def make_settings(
         raise Invalid(str(error), field="settings") from None
 
 
-def cache_key(model: Model3D, profile: PrinterProfile, settings: SliceSettings, version: str) -> str:
-    """Equal keys mean equal G-code: everything that decides the content is in it."""
-    parts = [model.sha256, model.kind, str(profile.pk), profile.revision, asdict(settings), profile.engine, version]
+def cache_key(model: Model3D, gcode: Gcode, placement: Mapping[str, Any]) -> str:
+    """Equal keys mean equal G-code: everything that decides the content of ``gcode``, still without a file."""
+    made_for = [str(gcode.profile_id), gcode.profile_revision, gcode.material_id, gcode.quality_id]
+    parts = [model.sha256, model.kind, placement, *made_for, gcode.settings, gcode.engine]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -204,11 +225,33 @@ def cached_gcode(
     overrides: dict[str, Any],
     material: ProfileRevision | None = None,
     quality: ProfileRevision | None = None,
+    placement: Mapping[str, Any] | None = None,
 ) -> Gcode | None:
     """What is sliced already for exactly this."""
-    wanted = make_settings(profile, overrides, material, quality)
-    key = cache_key(model, profile, wanted, version(profile.engine, site()))
-    return Gcode.objects.filter(cache_key=key).first()
+    drafted = _draft(model, profile, make_settings(profile, overrides, material, quality), material, quality, placement)
+    return Gcode.objects.filter(cache_key=drafted.cache_key).first()
+
+
+def _draft(
+    model: Model3D,
+    profile: PrinterProfile,
+    wanted: SliceSettings,
+    material: ProfileRevision | None,
+    quality: ProfileRevision | None,
+    placement: Mapping[str, Any] | None,
+) -> Gcode:
+    """The row of what is to be sliced, as far as it is known before."""
+    gcode = Gcode(
+        name=f"{Path(model.name).stem[:190]}.gcode",
+        profile=profile,
+        profile_revision=profile.revision,
+        material=material,
+        quality=quality,
+        engine=f"{profile.engine} {version(profile.engine, site())}",
+        settings=asdict(wanted),
+    )
+    gcode.cache_key = cache_key(model, gcode, placement or {})
+    return gcode
 
 
 def slice_model(
@@ -218,24 +261,16 @@ def slice_model(
     progress: Callable[[float], None],
     material: ProfileRevision | None = None,
     quality: ProfileRevision | None = None,
+    placement: Mapping[str, Any] | None = None,
 ) -> Gcode:
     """Slice and check, or take what is there. Runs in a slicing worker: imports numpy. Raises Invalid with a sentence
     for the owner, and whatever ``progress`` raises."""
-    found = cached_gcode(model, profile, overrides, material, quality)
+    found = cached_gcode(model, profile, overrides, material, quality, placement)
     if found is not None:
         return found
     wanted = make_settings(profile, overrides, material, quality)
-    made_by = version(profile.engine, site())
-    gcode = Gcode(
-        name=f"{Path(model.name).stem[:190]}.gcode",
-        profile=profile,
-        profile_revision=profile.revision,
-        material=material,
-        quality=quality,
-        engine=f"{profile.engine} {made_by}",
-        settings=asdict(wanted),
-        cache_key=cache_key(model, profile, wanted, made_by),
-    )
+    gcode = _draft(model, profile, wanted, material, quality, placement)
+    stands = stance(placement or {})
     with _folder() as made:
         out, picture = made / "out.gcode", made / "picture.png"
         work = Work(
@@ -244,7 +279,8 @@ def slice_model(
             settings=wanted,
             material=material.name if material else "",
             out=out,
-            picture=_kept_picture(model),
+            picture=_kept_picture(model) if stands.as_it_is else None,
+            stance=stands,
         )
         try:
             result = make(work, progress)

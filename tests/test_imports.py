@@ -31,6 +31,8 @@ PURE = {
             "placement",
             "presets",
             "prusaini",
+            "stance",
+            "standing",
         )
     ),
     *(f"printers.{name}" for name in ("drivers", "simulators")),

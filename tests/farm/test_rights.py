@@ -65,6 +65,7 @@ DOORS = {
     "get models/": Door(EMPTY, EMPTY),
     "post models/": Door(415, 415),
     "get models/<uuid:pk>/": Door(404, 404),
+    "get models/<uuid:pk>/stands/": Door(404, 404),
     "get models/<uuid:pk>/file/": Door(404, 404),
     "get models/<uuid:pk>/picture/": Door(404, 404),
     "get gcodes/": Door(EMPTY, EMPTY),

@@ -84,9 +84,10 @@ def test_what_does_not_fit_on_one_bed_is_refused(part: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scale", "0"], "invalid factor value"),
-        (["--rotate", "90"], "invalid angles value"),
-        (["--rotate", "nan,0,0"], "invalid angles value"),
+        (["--scale", "0"], "scale must be between"),
+        (["--rotate", "90"], "rotation must be three numbers"),
+        (["--rotate", "nan,0,0"], "rotation must be three numbers"),
+        (["--rotate", "x"], "invalid angles value"),
         (["--printer", "Voron"], "More than one printer profile is called 'Voron'.*Voron 2.4 300.*Voron 2.4 350"),
         (["--material", "cheese"], "No material is called 'cheese'.*PETG"),
         (["--quality", "x"], "No quality"),

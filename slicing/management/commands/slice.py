@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from argparse import ArgumentParser
@@ -16,9 +15,10 @@ from django.db import DatabaseError
 from farm.errors import FarmError
 from slicing import presets, profiles
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
-from slicing.making import UPRIGHT, Three, Work, make
+from slicing.making import Work, make
 from slicing.models import Material, PrinterProfile, Profile, Quality
 from slicing.services import make_settings
+from slicing.stance import UPRIGHT, stance
 
 AnyProfile = TypeVar("AnyProfile", bound=Profile)
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--material", default="", help="name of a material")
         parser.add_argument("--quality", default="", help="name of a quality")
         parser.add_argument("--copies", type=int, default=1, help="of each model, side by side on the bed")
-        parser.add_argument("--scale", type=factor, default=1.0, metavar="FACTOR", help="of every model")
+        parser.add_argument("--scale", type=float, default=1.0, metavar="FACTOR", help="of every model")
         parser.add_argument("--rotate", type=angles, default=UPRIGHT, metavar="X,Y,Z", help="degrees, in this order")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
                             help="one setting, over all of these; see /api/settings/")  # fmt: skip
@@ -55,8 +55,7 @@ class Command(BaseCommand):
                 material=wanted.material,
                 out=options["out"],
                 copies=options["copies"],
-                scale=(options["scale"],) * 3,
-                rotation=options["rotate"],
+                stance=stance({"scale": [options["scale"]] * 3, "rotation": options["rotate"]}),
             )
             result = make(work, bar).result
         except (FarmError, SlicingError) as error:
@@ -71,20 +70,9 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
 
-def factor(text: str) -> float:
-    """Of a size. Raises ValueError."""
-    value = float(text)
-    if not 0.01 <= value <= 100:
-        raise ValueError
-    return value
-
-
-def angles(text: str) -> Three:
+def angles(text: str) -> tuple[float, ...]:
     """Raises ValueError."""
-    x, y, z = (float(word) for word in text.split(","))
-    if not all(math.isfinite(angle) for angle in (x, y, z)):
-        raise ValueError
-    return x, y, z
+    return tuple(float(word) for word in text.split(","))
 
 
 @dataclass(frozen=True, slots=True)
