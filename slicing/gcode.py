@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from slicing.bgcode import MAGIC, TextReader, is_binary
 from slicing.engines.base import Machine, SlicingError
 from slicing.engines.motion import Moves, durations
+from slicing.engines.replay import check_bed, check_heat
 from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnail_block, thumbnails
 from slicing.reading import CHUNK, Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
 
 #: g/cm3; PLA, when a file does not say what it was made for
 DENSITY = 1.24
-#: mm of grace at the edge of the bed
-INSIDE = 0.01
 #: moves that are timed at once: the planner takes the nozzle to stand still before the first and after the last
 AT_ONCE = 50_000
 #: mm between heights that count as two layers, where a file does not say where layers begin
@@ -158,11 +157,11 @@ def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
     for happening in replay(parts, state):
         if isinstance(happening, Stretch):
             if check:
-                check_inside(happening, machine)
+                check_bed(happening.position, happening.extruding, machine, happening.given)
             found.take(happening, state)
         elif isinstance(happening, Heat):
             if check:
-                check_heat(happening, machine)
+                check_heat(happening.part, happening.temperature, machine)
             found.heat(happening)
         elif isinstance(happening, LayerBegins):
             found.begin_layer(happening.offset, state)
@@ -171,28 +170,6 @@ def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
     if check and found.nozzle and max(found.nozzle) <= 0:
         raise SlicingError("The G-code prints without heating the nozzle.")
     return found
-
-
-def check_inside(moves: Stretch, machine: Machine) -> None:
-    """Raises SlicingError for a move that leaves the printable volume. Only axes that a move names can do so: where
-    homing puts the others is the machine's business."""
-    low = np.array([*machine.origin, 0.0])
-    high = low + np.array(machine.size)
-    place = moves.position
-    outside = (((place < low - INSIDE) | (place > high + INSIDE)) & moves.given).any(axis=1)
-    if outside.any():
-        x, y, z = place[int(np.argmax(outside))].tolist()
-        what = "prints" if moves.extruding[outside].any() else "moves"
-        raise SlicingError(f"The G-code {what} outside of the printable volume, at X{x:.1f} Y{y:.1f} Z{z:.1f}.")
-
-
-def check_heat(heat: Heat, machine: Machine) -> None:
-    limits = {"nozzle": machine.max_nozzle_temperature, "bed": machine.max_bed_temperature}
-    most = limits.get(heat.part)
-    if most is not None and heat.temperature > most:
-        raise SlicingError(
-            f"The G-code heats the {heat.part} to {heat.temperature:g} C; this printer allows {most:g} C."
-        )
 
 
 def facts(path: Path, machine: Machine | None = None) -> dict[str, Any]:

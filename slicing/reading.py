@@ -365,13 +365,14 @@ def _stretch(part: Rows, which: slice, state: State) -> Stretch:
     deltas, places = [], []
     for axis in range(4):
         relative = state.relative_e if axis == E else state.relative
-        delta, end = _axis(values[:, axis], fresh, state.place[axis], relative)
-        if axis < 3:
-            start = begin[axis]
-            places.append(start + np.cumsum(delta))
-            state.shift[axis] += float(places[-1][-1]) - (end + state.shift[axis])
+        delta, known = _axis(values[:, axis], fresh, state.place[axis], relative)
         deltas.append(delta)
-        state.place[axis] = end
+        if axis < 3:
+            moved = relative or bool((fresh & ~np.isnan(values[:, axis])).any())
+            # exact where it can be: a running sum of a million steps is not
+            places.append(begin[axis] + np.cumsum(delta) if moved else known + state.shift[axis])
+            state.shift[axis] = float(places[-1][-1] - known[-1]) if moved else state.shift[axis]
+        state.place[axis] = float(known[-1])
     speed = _followed(values[:, F] / 60, state.feed)[1:]
     state.feed = float(speed[-1])
     found = Stretch(
@@ -389,19 +390,19 @@ def _stretch(part: Rows, which: slice, state: State) -> Stretch:
     return _straightened(found, kind, values, np.flatnonzero(bent)) if bent.any() else found
 
 
-def _axis(values: Floats, fresh: Mask, begin: float, relative: bool) -> tuple[Floats, float]:
-    """(how far each move goes, where the axis stands in the end in the file's coordinates)."""
-    if relative:
-        delta = np.where(fresh, 0.0, np.nan_to_num(values))
-        named = np.flatnonzero(fresh & ~np.isnan(values))
-        if len(named):
-            last = int(named[-1])
-            return delta, float(values[last] + delta[last + 1 :].sum())
-        return delta, float(begin + delta.sum())
-    known = _followed(values, begin)
-    delta = np.diff(known)
-    delta[fresh] = 0.0
-    return delta, float(known[-1])
+def _axis(values: Floats, fresh: Mask, begin: float, relative: bool) -> tuple[Floats, Floats]:
+    """(how far each move goes; where the axis stands after it in the file's coordinates, exact for the last)."""
+    if not relative:
+        known = _followed(values, begin)
+        delta = np.diff(known)
+        delta[fresh] = 0.0
+        return delta, known[1:]
+    delta = np.where(fresh, 0.0, np.nan_to_num(values))
+    named = np.flatnonzero(fresh & ~np.isnan(values))
+    if not len(named):
+        return delta, begin + np.cumsum(delta)
+    last = int(named[-1])
+    return delta, values[last] + np.cumsum(np.where(np.arange(len(delta)) > last, delta, 0.0))
 
 
 def _followed(values: Floats, initial: float) -> Floats:
