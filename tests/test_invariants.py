@@ -30,7 +30,7 @@ from jobs import attempts, dispatch, services
 from jobs.matching import Assignment, Need, Offer, Plan, match
 from jobs.models import Job, Print
 from jobs.states import PRINT_LIVE, PrintStatus
-from printers import lane, telemetry
+from printers import commands, lane, telemetry
 from printers import services as printers
 from printers.credentials import unseal
 from printers.drivers.base import Outcome, PrinterState, PrinterStatus, Unclear
@@ -434,7 +434,7 @@ def _foreign_print_between_two_looks(shop: Shop) -> None:
 
 
 def _emergency_stop(shop: Shop) -> None:
-    printers.request_command(shop.anvil, CommandKind.EMERGENCY_STOP, {}, by=shop.cast.ada)
+    commands.request_command(shop.anvil, CommandKind.EMERGENCY_STOP, {}, by=shop.cast.ada)
     shop.machine.forget()
 
 
@@ -493,7 +493,7 @@ def test_every_end_after_a_start_leaves_a_bed_to_be_cleared(shop: Shop, end: Out
 def test_the_database_allows_one_start_command_per_print(both: Shop) -> None:
     live = both.starting()
     with refused_by_database():
-        printers.queue_start(both.anvil, live.pk, live.remote_path)
+        commands.queue_start(both.anvil, live.pk, live.remote_path)
     with refused_by_database():
         Command.objects.create(
             printer=both.anvil, kind=CommandKind.START, print_id=live.pk, created_at=both.starts()[0].created_at,
@@ -561,6 +561,20 @@ def test_a_bridge_that_froze_while_it_sent_the_start_finds_the_file_gone(shop: S
     shop.bridge.run_lane()
     assert shop.machine.starts == []
     assert [start.status for start in shop.starts()][0] == CommandStatus.UNCLEAR  # its end was known already
+
+
+def test_a_bed_that_turns_out_to_be_soiled_after_the_start_was_committed_is_not_printed_on(shop: Shop) -> None:
+    """Nobody listened while a gift was printed; the successor learns of it with the start already in its hands."""
+    live = shop.claimed()
+    lapse(shop.anvil)
+    shop.machine.begin("gift.gcode")
+    shop.machine.end()
+    shop.work.do_all()
+    assert now(live) == "starting"
+    shop.bridge = FakeTask(shop.anvil, shop.machines, "successor")
+    shop.go_on()
+    assert shop.machine.starts == ["gift.gcode"]
+    assert (now(live), live.spent, shop.bed_is_clear()) == ("failed", False, False)
 
 
 def test_a_start_whose_answer_never_comes_is_never_repeated(shop: Shop) -> None:

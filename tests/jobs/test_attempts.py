@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from farm.errors import Unavailable
 from jobs import attempts, services
 from jobs.models import Job, Print
 from jobs.states import PRINT_TERMINAL, PrintStatus
+from printers import commands
 from printers import services as printers
 from printers.drivers.base import (
     Busy,
@@ -240,7 +242,7 @@ def test_a_bed_that_was_soiled_meanwhile_is_neither_used_nor_called_clear(shop: 
 
     def happen() -> None:
         if what == "an emergency stop":
-            printers.request_command(shop.anvil, "emergency_stop", {}, by=shop.cast.ada)
+            commands.request_command(shop.anvil, "emergency_stop", {}, by=shop.cast.ada)
         else:
             shop.machine.begin("gift.gcode")
             shop.bridge.hear()
@@ -404,6 +406,30 @@ def test_a_print_that_ended_while_nobody_listened_is_found_in_the_records(shop: 
     assert now(live) == "completed"
 
 
+def test_what_its_printer_showed_once_is_never_judged_not_started(shop: Shop) -> None:
+    """So short a print that nobody noted it in time; the printer writes its record a moment later."""
+    live = shop.starting()
+    shop.bridge.run_lane()
+    assert outcomes(shop) == ["done"]
+    shop.machine.forget()
+    shop.work.sweep()
+    assert (now(live), live.spent) == ("failed", True)
+    assert live.message.startswith("Anvil lost the print")
+    assert not shop.bed_is_clear()
+
+
+@pytest.mark.parametrize("task", ["jobs.reconcile", "jobs.clean_up"])
+def test_a_credential_that_no_key_opens_is_waited_for(shop: Shop, task: str) -> None:
+    """Until somebody enters it again, nothing can be found out or deleted."""
+    live = shop.printing()
+    if task == "jobs.clean_up":
+        services.advance(live, PrintStatus.COMPLETED)
+    before = now(live)
+    shop.machine.faults["open"] = Unavailable("Enter the API key again.")
+    shop.work.do((task, str(live.pk)))
+    assert (now(live), live.file_deleted) == (before, False)
+
+
 def test_somebody_elses_print_is_not_taken_for_ours(shop: Shop) -> None:
     live = shop.printing()
     shop.machine.begin("gift.gcode")
@@ -495,7 +521,7 @@ def test_what_stops_every_worker_is_given_up(shop: Shop) -> None:
             shop.work.do(("jobs.send", str(live.pk)))
         workers_die()
     shop.work.do(("jobs.send", str(live.pk)))
-    unprinted(shop, live, "Preparing it for the printer stopped every time in the middle.")
+    unprinted(shop, live, f"Bringing it to the printer stopped every time in the middle. {attempts.ASK_FIRST}")
 
 
 def test_tasks_for_what_is_gone_do_nothing(shop: Shop) -> None:
