@@ -18,7 +18,7 @@ AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
 PORT ?= 8000
 PYTEST ?= --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo setup dev peers test lint format lock clean
+.PHONY: help demo setup dev peers test lint format screenshots lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -46,6 +46,9 @@ lint: dev ## style, types, settings, migrations
 format: dev ## put the code into its standard form
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
+
+screenshots: dev ## the pictures of the README (needs Chromium)
+	$(BIN)/python -m docs.screenshots
 
 lock: dev ## pin and hash anew what requirements/*.in ask for (UPGRADE=1 takes the newest)
 	cd requirements; for name in farm dev octoprint moonraker; do \

@@ -141,7 +141,7 @@
     for (const el of $$("[data-able]", root)) el.disabled = !shown[el.dataset.able];
     for (const el of $$("[data-f]", root)) painters[el.dataset.f](el, state, kind);
     if ("title" in root.dataset) {
-      document.title = `${state.job ? percent(state.job.progress) : look[0]} · ${state.name} · Print Farm`;
+      document.title = `${state.job ? percent(state.job.progress) : look[0]} · ${state.name} · ${document.body.dataset.farm}`;
     }
   }
 
@@ -235,7 +235,8 @@
   }
 
   // -- the connection
-  let failures = 0, lost = false, timer = 0;
+  let failures = 0, timer = 0;
+  let lost = true;  // also at first: what changed since the server wrote this page was not heard
 
   function online(yes) {
     connected = yes;

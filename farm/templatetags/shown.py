@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.conf import settings
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -65,6 +66,12 @@ def grams(value: Maybe) -> str:
 def engine(text: str) -> str:
     """A slicing engine and its version, as slicing.models.Gcode keeps them: "planar 3" is ours."""
     return text.replace("planar", "the farm's own engine,") if text.startswith("planar") else text
+
+
+@register.simple_tag
+def farm_name() -> str:
+    """What this lab calls its farm."""
+    return str(settings.FARM_NAME)
 
 
 @register.simple_tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -272,6 +273,32 @@ def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(la
     page.goto(lab.farm.url)
     clear_bed(page, "Bellows", then="Ready")
     lab.bellows.fault("speed", speed=SPEED)
+
+
+def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab: Lab, tmp_path: Path) -> None:
+    page = lab.page("sam", "/submit/")
+    page.get_by_label("Drop a model here").set_input_files(stl(box(30, 30, 8), tmp_path / "bracket.stl"))
+    page.get_by_text("All settings").click()
+    walls, heat = page.get_by_label("Walls", exact=True), page.get_by_label("Nozzle temperature")
+    expect(walls).to_have_attribute("placeholder", "2")
+    page.get_by_role("radio", name="Strong").check()
+    expect(walls).to_have_attribute("placeholder", "4")
+    page.get_by_role("radio", name="PETG").check()
+    expect(heat).to_have_attribute("placeholder", "240")
+    page.get_by_label("Seam").select_option(label="Random")
+    expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_label("Hold it").check()
+    page.get_by_role("button", name="Print it").click()
+
+    expect(page.get_by_text("Layer 20 of 40")).to_be_visible()
+    page.get_by_role("button", name="One layer up").click()
+    expect(page.get_by_text("Layer 21 of 40")).to_be_visible()
+    picture = page.get_by_alt_text("The lines of one layer")
+    expect(picture).to_have_attribute("src", re.compile("/layers/21/"))
+    wait_until(lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 800, "it is drawn", 60)
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
 
 
 def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
