@@ -270,14 +270,21 @@ def replay(parts: Iterable[Rows], state: State, by_feature: bool = False) -> Ite
             happening = _line(line, offset, state)
             if happening is None:
                 continue
-            if high > low and (by_feature or happening.name != "feature"):
-                yield _stretch(part, slice(low, high), state)
+            if by_feature or happening.name != "feature":
+                yield from _moves(part, slice(low, high), state)
                 low = high
             found = happening.apply(state)
             if found is not None:
                 yield found
-        if len(part.kind) > low:
-            yield _stretch(part, slice(low, len(part.kind)), state)
+        yield from _moves(part, slice(low, len(part.kind)), state)
+
+
+def _moves(part: Rows, which: slice, state: State) -> Iterator[Stretch]:
+    """At most one: there may be none, or only set positions."""
+    if which.stop > which.start:
+        found = _stretch(part, which, state)
+        if len(found.speed):
+            yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,19 +382,21 @@ def _stretch(part: Rows, which: slice, state: State) -> Stretch:
         state.place[axis] = float(known[-1])
     speed = _followed(values[:, F] / 60, state.feed)[1:]
     state.feed = float(speed[-1])
+    move = ~fresh
     found = Stretch(
         begin,
-        np.stack(places, axis=1),
-        np.stack(deltas, axis=1),
-        np.maximum(speed, 1e-3),
-        ~np.isnan(values[:, :3]) & ~fresh[:, None],
-        part.offset[which],
+        np.stack(places, axis=1)[move],
+        np.stack(deltas, axis=1)[move],
+        np.maximum(speed, 1e-3)[move],
+        ~np.isnan(values[move, :3]),
+        part.offset[which][move],
         state.tool,
     )
     if not np.isfinite(found.position).all() or not np.isfinite(found.delta).all():
         raise SlicingError(NOT_A_NUMBER)
+    kind = kind[move]
     bent = (kind == 2) | (kind == 3)
-    return _straightened(found, kind, values, np.flatnonzero(bent)) if bent.any() else found
+    return _straightened(found, kind, values[move], np.flatnonzero(bent)) if bent.any() else found
 
 
 def _axis(values: Floats, fresh: Mask, begin: float, relative: bool) -> tuple[Floats, Floats]:
