@@ -13,7 +13,7 @@ from jobs import attempts, services
 from jobs.models import Job, Print
 from jobs.states import PRINT_LIVE, PRINT_STARTED, JobStatus, PrintStatus
 from printers import telemetry
-from printers.services import expire_commands
+from printers.commands import expire_commands
 
 #: s between two wakes of the same task by the sweep
 WAKE_EVERY = 30

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from farm.api import FarmView, person
 from farm.errors import Conflict, Forbidden, Invalid, NotFound
-from printers import access, services
+from printers import access, commands, services
 from printers.drivers.base import PrinterStatus
 from printers.models import Command, CommandKind, Printer, Role
 from printers.signals import occupants
@@ -261,7 +261,7 @@ class Commands(FarmView, GenericAPIView[Command]):
         serializer.is_valid(raise_exception=True)
         args = dict(serializer.validated_data)
         kind, print_id = args.pop("command"), args.pop("print", None)
-        command = services.request_command(printer, kind, args, by=person(request), print_id=print_id)
+        command = commands.request_command(printer, kind, args, by=person(request), print_id=print_id)
         return Response(CommandSerializer(command).data, status=202)
 
 
@@ -271,7 +271,7 @@ def commandable(user: Any, pk: Any, data: Any) -> Printer:
     live = occupants([printer.pk]).get(printer.pk)
     own = live is not None and live.owner_id == user.pk
     kind = data.get("command") if isinstance(data, dict) else None
-    if own and kind in services.FOR_A_PRINT and live is not None and str(data.get("print")) == str(live.print_id):
+    if own and kind in commands.FOR_A_PRINT and live is not None and str(data.get("print")) == str(live.print_id):
         return printer
     return access.get(user, pk, Role.OPERATE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from printers import services
+from printers import commands, services
 from printers.drivers.base import (
     DriverError,
     PrinterDriver,
@@ -61,17 +61,17 @@ def run(task: PrinterTask, holder: str) -> None:
 def _carry_out(task: PrinterTask, driver: PrinterDriver, command: Command, holder: str) -> bool:
     """Send one command and see it through. False when it could not be claimed (expired, or the lease is lost)."""
     asked_at = boot_time()
-    left = services.claim_command(command.pk, holder, task.fence)
+    left = commands.claim_command(command.pk, holder, task.fence)
     if left is None:
-        services.expire_commands()
+        commands.expire_commands()
         return False
     status, message = _send(task, driver, command, deadline=asked_at + left)
-    services.end_command(command.pk, status, message)
+    commands.end_command(command.pk, status, message)
     return True
 
 
 def _send(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: float) -> tuple[str, str]:
-    if command.kind in services.FOR_A_PRINT:
+    if command.kind in commands.FOR_A_PRINT:
         live = occupants([command.printer_id]).get(command.printer_id)
         if live is None or live.print_id != command.print_id:
             return CommandStatus.REFUSED, "That print is no longer on this printer."
@@ -119,7 +119,7 @@ def _start(task: PrinterTask, driver: PrinterDriver, command: Command, deadline:
     def last_look() -> None:
         if not task.observed.is_set():
             raise NotSent("nobody was listening to the printer.")
-        if not services.may_start(command, task.fence):
+        if not commands.may_start(command, task.fence):
             raise NotSent("the bed is no longer clear, or somebody else has the printer now.")
         _in_time(deadline)
 

@@ -18,6 +18,7 @@ from farm.errors import Invalid
 from farm.pages import by_htmx, number, person, target, whole
 from printers import access, services
 from printers.api import commandable
+from printers.commands import request_command
 from printers.drivers import DRIVERS
 from printers.looks import (
     GROUPS,
@@ -147,7 +148,7 @@ def commands(request: HttpRequest, pk: UUID) -> HttpResponse:
     row = commandable(person(request), pk, request.POST)
     kind = request.POST.get("command", "")
     print_id = UUID(request.POST["print"]) if _is_uuid(request.POST.get("print", "")) else None
-    services.request_command(row, kind, _arguments(kind, request.POST), by=person(request), print_id=print_id)
+    request_command(row, kind, _arguments(kind, request.POST), by=person(request), print_id=print_id)
     if not by_htmx(request):
         return redirect("printer", pk=row.pk)
     return render(request, "printers/commands.html", _commands(request, row))
@@ -181,7 +182,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _arguments(kind: str, form: Any) -> dict[str, Any]:
-    """A command's arguments from a form's fields; services.check_args judges them."""
+    """A command's arguments from a form's fields; printers.commands.check_args judges them."""
     if kind == CommandKind.HOME:
         return {"axes": form.getlist("axes")}
     if kind == CommandKind.JOG:

@@ -11,6 +11,7 @@ from jobs import dispatch
 from jobs.matching import Assignment
 from jobs.models import Job, Print
 from jobs.states import JobStatus, PrintStatus
+from printers import commands
 from printers import services as printers
 from printers.drivers.base import LiveJob, PrinterStatus
 from printers.models import CommandKind, Grant, Printer, Role
@@ -177,7 +178,7 @@ def _failed(on: Printer) -> None:
 
 
 def _homing(on: Printer) -> None:
-    printers.request_command(on, CommandKind.HOME, {}, by=None)
+    commands.request_command(on, CommandKind.HOME, {}, by=None)
 
 
 def _saying(status: PrinterStatus) -> Callable[[Printer], None]:

@@ -17,7 +17,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from farm.errors import Unavailable
-from printers import bridge, services, telemetry
+from printers import bridge, commands, services, telemetry
 from printers.bridge import Bridge, PrinterTask, Writers, backoff, matters
 from printers.drivers.base import (
     Ended,
@@ -580,7 +580,7 @@ def test_what_waits_for_a_state_does_not_wait_for_one_that_nobody_hears(task: Pr
 
 def queue(printer: Printer, times: int = 1) -> None:
     for _ in range(times):
-        services.request_command(printer, CommandKind.SET_TEMPERATURE, {"heater": "bed", "target": 40}, by=None)
+        commands.request_command(printer, CommandKind.SET_TEMPERATURE, {"heater": "bed", "target": 40}, by=None)
 
 
 def test_a_printer_has_one_lane_at_a_time(cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from printers import lane, services
+from printers import commands, lane, services
 from printers.drivers.base import (
     DriverError,
     Garbled,
@@ -43,7 +43,7 @@ class Clock:
 
 def ask(shop: Shop, kind: str, args: dict[str, Any] | None = None, **fields: Any) -> Command:
     with committed():
-        return services.request_command(shop.anvil, kind, args or {}, by=shop.cast.olivia, **fields)
+        return commands.request_command(shop.anvil, kind, args or {}, by=shop.cast.olivia, **fields)
 
 
 def heat(shop: Shop, target: float = 40.0) -> Command:
@@ -90,7 +90,7 @@ def test_a_refused_command_stops_nobody(shop: Shop) -> None:
 
 def test_another_printers_commands_are_left_alone(shop: Shop) -> None:
     with committed():
-        theirs = services.request_command(shop.cast.cellar, CommandKind.HOME, {}, by=None)
+        theirs = commands.request_command(shop.cast.cellar, CommandKind.HOME, {}, by=None)
     shop.bridge.run_lane()
     assert outcome(theirs)[0] == CommandStatus.QUEUED
 
@@ -164,7 +164,7 @@ def test_a_bridge_without_the_lease_sends_nothing_and_its_successor_does(shop: S
     assert len(shop.machine.asked("home")) == 1
 
 
-@pytest.mark.parametrize("kind", services.FOR_A_PRINT)
+@pytest.mark.parametrize("kind", commands.FOR_A_PRINT)
 def test_what_was_meant_for_a_print_that_has_ended_is_not_sent(shop: Shop, kind: str) -> None:
     attempt = shop.printing()
     command = ask(shop, kind, print_id=attempt.pk)
@@ -197,7 +197,7 @@ def test_a_start_is_sent_once_and_done_when_the_printer_shows_it(shop: Shop) -> 
 
 
 def test_a_start_is_sent_within_five_seconds_of_its_commit(shop: Shop) -> None:
-    assert services.START_TTL == 5
+    assert commands.START_TTL == 5
     shop.starting()
     (command,) = shop.starts()
     assert (command.expires_at - command.created_at).total_seconds() == 5
@@ -307,12 +307,12 @@ def test_a_start_that_began_without_an_answer_is_done(shop: Shop) -> None:
 def test_a_bridge_that_died_while_it_sent_a_start_leaves_it_unclear(shop: Shop) -> None:
     attempt = shop.starting()
     (command,) = shop.starts()
-    assert services.claim_command(command.pk, "bridge", shop.bridge.fence)
+    assert commands.claim_command(command.pk, "bridge", shop.bridge.fence)
     FakeTask(shop.anvil, shop.machines, "bridge").run_lane()
     assert shop.machine.starts == []
     expire(shop.anvil, seconds=3600)
     with committed():
-        services.expire_commands()
+        commands.expire_commands()
     assert outcome(command)[0] == CommandStatus.UNCLEAR
     attempt.refresh_from_db()
     assert attempt.status == "unknown"

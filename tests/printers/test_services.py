@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from farm.errors import Conflict, Invalid, NotFound, Unavailable
-from printers import credentials, services, telemetry
+from printers import commands, credentials, services, telemetry
 from printers.drivers.base import (
     Ended,
     Garbled,
@@ -69,7 +69,7 @@ def clear(row: Printer, cast: Cast) -> int:
 
 
 def ask(row: Printer, kind: str = CommandKind.HOME, args: dict[str, Any] | None = None, **fields: Any) -> Command:
-    return services.request_command(row, kind, args or {}, by=fields.pop("by", None), **fields)
+    return commands.request_command(row, kind, args or {}, by=fields.pop("by", None), **fields)
 
 
 def now(command: Command) -> str:
@@ -376,7 +376,7 @@ def test_whoever_has_no_lease_writes_nothing(cast: Cast, heard: list[Any], how: 
         services.take_leases("another" if how == "another bridge has it" else "bridge", 10)
     services.note_state(cast.anvil.pk, fence, doing(P.PRINTING, "gift.gcode"), IDLE)
     services.note_marker(cast.anvil.pk, fence, {"printed": 7}, printed=True)
-    assert services.claim_command(ask(cast.anvil).pk, "bridge", fence) is None
+    assert commands.claim_command(ask(cast.anvil).pk, "bridge", fence) is None
     assert is_clear(cast.anvil)
     assert cast.anvil.marker is None
     assert heard == []
@@ -455,7 +455,7 @@ def test_leases_run_by_the_databases_clock_and_not_by_the_bridges(cast: Cast, mo
         ends = lease(cast.anvil).expires_at
         assert ends is not None
         assert abs(ends - before) < timedelta(minutes=30)
-        assert abs(services.database_now() - before) < timedelta(minutes=30)
+        assert abs(commands.database_now() - before) < timedelta(minutes=30)
         services.drop_leases("bridge")
 
 
@@ -480,7 +480,7 @@ def test_nobody_starts_a_print_by_a_command(cast: Cast, kind: str) -> None:
 
 def test_a_command_lives_for_half_a_minute_and_a_start_for_five_seconds(cast: Cast) -> None:
     live = attempt(job(cast.sam), cast.cellar)
-    for command, seconds in ((ask(cast.anvil), 30), (services.queue_start(cast.cellar, live.pk, "a.gcode"), 5)):
+    for command, seconds in ((ask(cast.anvil), 30), (commands.queue_start(cast.cellar, live.pk, "a.gcode"), 5)):
         assert command.expires_at - command.created_at == timedelta(seconds=seconds)
         assert command.status == CommandStatus.QUEUED
 
@@ -488,15 +488,15 @@ def test_a_command_lives_for_half_a_minute_and_a_start_for_five_seconds(cast: Ca
 def test_a_start_knows_the_bed_that_it_is_for(cast: Cast) -> None:
     live = attempt(job(cast.sam), cast.anvil)
     services.use_bed(cast.anvil.pk, clear(printer("Third", by=cast.ada), cast))
-    start = services.queue_start(cast.anvil, live.pk, "a.gcode")
+    start = commands.queue_start(cast.anvil, live.pk, "a.gcode")
     fence = leased(cast.anvil)["Anvil"]
-    assert services.may_start(start, fence)
-    assert not services.may_start(start, fence + 1)
+    assert commands.may_start(start, fence)
+    assert not commands.may_start(start, fence + 1)
     services.soil_bed(cast.anvil.pk, "emergency stop")
-    assert not services.may_start(start, fence)
+    assert not commands.may_start(start, fence)
 
 
-@pytest.mark.parametrize("kind", services.FOR_A_PRINT)
+@pytest.mark.parametrize("kind", commands.FOR_A_PRINT)
 def test_what_is_meant_for_a_print_names_the_one_on_this_printer(cast: Cast, kind: str) -> None:
     live, other = attempt(job(cast.sam), cast.anvil), attempt(job(cast.tina), cast.cellar)
     with pytest.raises(Invalid, match="which print"):
@@ -561,19 +561,19 @@ def test_arguments_that_make_no_sense_are_refused(cast: Cast, kind: str, args: d
 def test_a_command_is_sent_by_one_bridge_once(cast: Cast) -> None:
     fence = leased(cast.anvil)["Anvil"]
     command = ask(cast.anvil)
-    assert services.claim_command(command.pk, "another", fence) is None
-    assert services.claim_command(command.pk, "bridge", fence - 1) is None
-    left = services.claim_command(command.pk, "bridge", fence)
+    assert commands.claim_command(command.pk, "another", fence) is None
+    assert commands.claim_command(command.pk, "bridge", fence - 1) is None
+    left = commands.claim_command(command.pk, "bridge", fence)
     assert left is not None
     assert 0 < left <= 30
-    assert services.claim_command(command.pk, "bridge", fence) is None
+    assert commands.claim_command(command.pk, "bridge", fence) is None
     assert (now(command), command.fence) == (CommandStatus.SENT, fence)
 
 
 def test_a_command_has_one_outcome(cast: Cast, heard: list[Any]) -> None:
     command = ask(cast.anvil)
-    assert services.end_command(command.pk, CommandStatus.REFUSED, "x" * 600)
-    assert not services.end_command(command.pk, CommandStatus.DONE)
+    assert commands.end_command(command.pk, CommandStatus.REFUSED, "x" * 600)
+    assert not commands.end_command(command.pk, CommandStatus.DONE)
     assert (now(command), len(command.message)) == (CommandStatus.REFUSED, 500)
     assert command.ended_at is not None
     assert heard == [], "only starts are told above"
@@ -582,25 +582,25 @@ def test_a_command_has_one_outcome(cast: Cast, heard: list[Any]) -> None:
 @pytest.mark.parametrize(("status", "after"), [("queued", "expired"), ("sent", "unclear")])
 def test_what_nobody_ends_ends_by_itself(cast: Cast, heard: list[Any], status: str, after: str) -> None:
     live = attempt(job(cast.sam), cast.anvil)
-    old, young = services.queue_start(cast.anvil, live.pk, "a.gcode"), ask(cast.cellar)
+    old, young = commands.queue_start(cast.anvil, live.pk, "a.gcode"), ask(cast.cellar)
     past = timezone.now() - timedelta(hours=1)
     Command.objects.filter(pk=old.pk).update(created_at=past, expires_at=past + timedelta(seconds=5), status=status)
-    services.expire_commands()
-    services.expire_commands()
+    commands.expire_commands()
+    commands.expire_commands()
     assert now(old) == after
     assert now(young) == CommandStatus.QUEUED
     assert heard == [(old.pk, after)]
-    assert services.claim_command(old.pk, "bridge", leased(cast.anvil)["Anvil"]) is None
+    assert commands.claim_command(old.pk, "bridge", leased(cast.anvil)["Anvil"]) is None
 
 
 def test_what_was_sent_a_moment_ago_is_not_given_up(cast: Cast) -> None:
     fence = leased(cast.anvil)["Anvil"]
     command = ask(cast.anvil)
-    services.claim_command(command.pk, "bridge", fence)
+    commands.claim_command(command.pk, "bridge", fence)
     Command.objects.filter(pk=command.pk).update(
         created_at=timezone.now() - timedelta(seconds=40), expires_at=timezone.now() - timedelta(seconds=10)
     )
-    services.expire_commands()
+    commands.expire_commands()
     assert now(command) == CommandStatus.SENT
 
 
@@ -623,7 +623,7 @@ def test_no_bridge_can_take_an_emergency_stop(cast: Cast, machines: Machines) ->
     taken: list[object] = []
 
     def a_bridge_looks() -> None:
-        taken.extend(services.claim_command(pk, "bridge", fence) for pk in Command.objects.values_list("pk", flat=True))
+        taken.extend(commands.claim_command(pk, "bridge", fence) for pk in Command.objects.values_list("pk", flat=True))
 
     machines[cast.anvil].meanwhile["emergency_stop"] = a_bridge_looks
     ask(cast.anvil, CommandKind.EMERGENCY_STOP)
