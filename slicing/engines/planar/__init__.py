@@ -19,7 +19,7 @@ from slicing.engines.planar.infill import fill
 from slicing.engines.planar.moves import Program, filament_area, program
 from slicing.engines.planar.order import ordered
 from slicing.engines.planar.paths import SKIRT, Toolpaths
-from slicing.engines.planar.polygons import Floats
+from slicing.engines.planar.polygons import Floats, Ints
 from slicing.engines.planar.regions import Flow, Regions, regions, stacked
 from slicing.engines.planar.sections import Body, blocks, sections
 from slicing.engines.planar.supports import supports
@@ -52,9 +52,10 @@ class PlanarEngine:
         crew = hands(int(body.segments().sum()))
         found = areas(body, flow, settings, crew, _share(report, 0.0, 0.6))
         del body  # as large as the model
-        layers = check_layers(found, layers)
+        layers = check_layers(found.island_layer, layers)
         flow = Flow.of(settings, layers)
         paths, notes = lines_of(found, layers, flow, settings, crew, _share(report, 0.6, 0.85))
+        layers = check_layers(paths.layer[paths.kind != SKIRT], layers)  # some hold nothing that a line fits into
         paths = ordered(_on_bed(vase.only_wall(paths, layers, settings), mesh, machine), settings)
         check_first_layer(paths)
         place = check_fits(paths, layers, flow, machine)
@@ -129,12 +130,7 @@ def areas(body: Body, flow: Flow, settings: SliceSettings, crew: int, report: Pr
         rings = sections(body, low, high, _share(step, 0.0, 0.5))
         return regions(rings, flow.between(low, high), settings, low, _share(step, 0.5, 1.0))
 
-    found = stacked(shared([partial(part, low, high) for low, high in ranges], crew, report))
-    if not len(found.outlines):
-        raise SlicingError(
-            f"The part is thinner than a line of {flow.width:g} mm everywhere; nothing would be printed."
-        )
-    return found
+    return stacked(shared([partial(part, low, high) for low, high in ranges], crew, report))
 
 
 def placed(mesh: Mesh, layers: Layers) -> Body:
@@ -145,9 +141,12 @@ def placed(mesh: Mesh, layers: Layers) -> Body:
     return Body.of(triangles, layers)
 
 
-def check_layers(found: Regions, layers: Layers) -> Layers:
-    """The layers that something is printed in: a tip may be too thin for the last ones. Refuses a part that floats."""
-    present = np.unique(found.island_layer)
+def check_layers(filled: Ints, layers: Layers) -> Layers:
+    """The layers that something is printed in: a tip may be too thin for the last ones. ``filled`` are their numbers,
+    in any order and repeated. Refuses a part that floats, or that has none."""
+    present = np.unique(filled)
+    if not len(present):
+        raise SlicingError("The part is thinner than a line everywhere; nothing would be printed.")
     if present[0] != 0:
         raise SlicingError(STANDS_ON_NOTHING)
     gap = np.flatnonzero(np.diff(present) > 1)

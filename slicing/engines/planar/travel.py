@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import shapely
@@ -53,21 +54,50 @@ def ways(
     at_home[1:] = (paths.island[1:] == paths.island[:-1]) | new_layer[1:]
     at_home[1:] &= (paths.island[1:] >= 0) & (paths.island[:-1] >= 0)
     asked = crossing[at_home[crossing]]
-
-    def part(mine: Ints, step: Step) -> tuple[Mask, dict[int, Floats]]:
-        home = _Homes(regions, paths.island[mine])
-        inside = home.holds(came[mine], first[mine])
-        return inside, home.around(mine[~inside], paths.island[mine[~inside]], came, first) if settings.combing else {}
-
-    done = shared([partial(part, mine) for mine in np.array_split(asked, crew)], crew, step)
     retract = away > settings.retract_min_travel
-    retract[asked[np.concatenate([inside for inside, _ in done])]] = False
-    around = {path: detour for _, detours in done for path, detour in detours.items()}
-    retract[list(around)] = False
+    around: dict[int, Floats] = {}
+    for path, detour in zip(
+        asked.tolist(), _trips(asked, paths, came, first, regions, settings, crew, step), strict=True
+    ):
+        if detour is not None:
+            retract[path] = False
+            if len(detour):
+                around[path] = detour
     if settings.retract_length == 0:
         retract[:] = False
     lengths, points = _points(first, (away > HERE) | new_layer, around)
     return Ways(new_layer, retract, lengths, points, *_wipes(paths, retract, settings))
+
+
+def _trips(
+    asked: Ints,
+    paths: Toolpaths,
+    came: Floats,
+    first: Floats,
+    regions: Regions,
+    settings: Settings,
+    crew: int,
+    step: Step,
+) -> list[Floats | None]:
+    """For each of the paths asked for, the points at which the way to it within its island turns; none, if it cannot
+    stay within. Equal layers have equal trips, which are looked at once."""
+    trips = np.column_stack([_first_alike(regions)[paths.island[asked]] / 1000, came[asked], first[asked]])
+    trips, which = np.unique(np.rint(trips * 1000).astype(np.int64), axis=0, return_inverse=True)
+
+    def part(mine: NDArray[Any], step: Step) -> list[Floats | None]:
+        home = _Homes(regions, mine[:, 0])
+        return home.ways(mine[:, 1:3] / 1000, mine[:, 3:5] / 1000, settings.combing)
+
+    done = shared([partial(part, mine) for mine in np.array_split(trips, crew)], crew, step)
+    found = [detour for detours in done for detour in detours]
+    return [found[k] for k in which.ravel().tolist()]
+
+
+def _first_alike(regions: Regions) -> Ints:
+    """(islands,) the same island of the lowest layer below that is equal; equal layers have equal islands in order."""
+    first_island = np.searchsorted(regions.island_layer, np.arange(len(regions.like)))
+    layer = regions.island_layer
+    return np.arange(len(layer)) - first_island[layer] + first_island[regions.like[layer]]
 
 
 def _points(first: Floats, goes: Mask, around: dict[int, Floats]) -> tuple[Ints, Floats]:
@@ -126,22 +156,17 @@ class _Homes:
         """Of an island the first ring is the outline, the others are its holes."""
         return self.rings[self.low[k] : self.high[k]]
 
-    def holds(self, a: Floats, b: Floats) -> Mask:
-        """Which of the straight ways from a to b stay within their island: no string of plastic can show there."""
+    def ways(self, a: Floats, b: Floats, combing: bool) -> list[Floats | None]:
+        """Points between each a and b: none where the straight way stays within the island, so that no string of
+        plastic can show; None where no way does."""
         if not len(a):
-            return np.zeros(0, bool)
-        inside: Mask = shapely.contains(self.polygons[self.which], shapely.linestrings(np.stack([a, b], axis=1)))
-        return inside
-
-    def around(self, asked: Ints, islands: Ints, came: Floats, first: Floats) -> dict[int, Floats]:
-        """{path: points on the way} for those that can go around without leaving their island."""
-        found: dict[int, Floats] = {}
-        at = np.searchsorted(self.islands, islands)
-        for path, k in zip(asked.tolist(), at.tolist(), strict=True):
-            detour = self._detour(k, came[path], first[path])
-            if detour is not None:
-                found[path] = detour
-        return found
+            return []
+        inside = shapely.contains(self.polygons[self.which], shapely.linestrings(np.stack([a, b], axis=1)))
+        straight = np.empty((0, 2))
+        return [
+            straight if held else self._detour(k, here, there) if combing else None
+            for held, k, here, there in zip(inside.tolist(), self.which.tolist(), a, b, strict=True)
+        ]
 
     def _detour(self, k: int, a: Floats, b: Floats) -> Floats | None:
         """Straight as far as it goes, then along the outline or the hole that is in the way, then straight on."""

@@ -21,7 +21,7 @@ BOX = shapes.box(20, 16, 4)
         (shapes.box(230, 10, 4), {}, r"230 x 10 x 4 mm, .* only print 220 x 220 x 250 mm"),
         (shapes.box(10, 10, 251), {}, r"10 x 10 x 251 mm"),
         (shapes.box(217, 10, 4), {}, r"with its skirt"),
-        (shapes.box(0.08, 10, 4), {}, "hardly touches the bed"),
+        (shapes.box(0.08, 10, 4), {}, "thinner than a line everywhere"),
         (BOX, {"nozzle_diameter": 0.6}, "nozzle of 0.6 mm, but the printer profile has one of 0.4 mm"),
         (BOX, {"filament_diameter": 2.85}, "filament of 2.85 mm"),
         (BOX, {"nozzle_temperature": 300.0}, "nozzle temperature of 300 C is above the 285 C"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slicing.engines.base import Machine, SliceSettings, SlicingError
 from slicing.engines import templates
+from slicing.engines.base import Machine, SliceSettings, SlicingError
 from slicing.engines.templates import VARIABLES, Place, end_gcode, start_gcode
 from tests import shapes
 from tests.slicing.engines.planar.conftest import Slicer

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
+from slicing.engines.base import SlicingError
 from tests import shapes
 from tests.slicing.engines.planar.conftest import Print, Slicer
 
@@ -81,3 +82,15 @@ def test_it_says_what_it_could_not_print(sliced: Slicer) -> None:
         "10 pieces are thinner than 0.1 mm and are not printed, the first at a height of 0.1 mm."
     ]
     assert sliced(shapes.box(10, 10, 2)).result.facts["warnings"] == []
+
+
+def test_a_tip_too_thin_for_a_line_ends_the_print_below_it(sliced: Slicer) -> None:
+    made = sliced(shapes.box(8, 8, 2), shapes.moved(shapes.box(0.05, 6, 2), z=2))
+    assert made.result.bounds[1][2] == pytest.approx(2.0)
+    assert "thinner than" in made.result.facts["warnings"][0]
+
+
+def test_it_refuses_a_part_with_a_waist_too_thin_for_a_line(sliced: Slicer) -> None:
+    waist = [shapes.box(8, 8, 2), shapes.moved(shapes.box(0.05, 6, 2), z=2), shapes.moved(shapes.box(8, 8, 2), z=4)]
+    with pytest.raises(SlicingError, match=r"nothing would be printed between 2.0 mm and 4.0 mm"):
+        sliced(*waist)
