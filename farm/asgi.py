@@ -66,14 +66,15 @@ def same_origin(origin: str, host: str) -> bool:
 
 
 def guard_origin(app: Any) -> Any:
-    """A browser (it sends Origin) must come from one of our pages and is known by its session; a program (it sends
-    none) is known by its bearer token only: its cookies are not looked at."""
+    """A browser (it sends Origin) must come from one of our pages and is known by its session. A program (it sends
+    none, or an Authorization header, which no page can add to a socket) is known by its bearer token only: its cookies
+    are not looked at."""
     browser, denied = AuthMiddlewareStack(app), WebsocketDenier.as_asgi()
 
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> Any:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
-        if origin is None:
+        if origin is None or b"authorization" in headers:  # some libraries send an Origin unasked
             return await app(scope, receive, send)
         ours = same_origin(origin, headers.get(b"host", ""))
         return await (browser if ours else denied)(scope, receive, send)

@@ -202,6 +202,19 @@ def test_a_cookie_without_an_origin_is_not_looked_at(cast: Cast) -> None:
     assert refusal([(b"host", b"localhost:8000"), (b"cookie", cookies(cast.ada))]) == 4401
 
 
+@pytest.mark.parametrize("origin", [b"http://localhost:8000", b"http://elsewhere.example"])
+def test_a_program_may_send_an_origin_and_its_cookies_are_not_looked_at(cast: Cast, origin: bytes) -> None:
+    headers = [*program(cast.sam), (b"origin", origin), (b"cookie", cookies(cast.ada))]
+
+    async def story() -> None:
+        async with viewing(headers):
+            pass
+
+    play(story)
+    refused = [(b"host", b"localhost:8000"), (b"authorization", b"Bearer x"), *headers[2:]]
+    assert refusal(refused) == 4401
+
+
 def test_a_bad_token_is_told_so(cast: Cast) -> None:
     expired = AccessToken.for_user(cast.sam)
     expired.set_exp(lifetime=-timedelta(minutes=5))
