@@ -1,6 +1,6 @@
 """What slicing costs, against PrusaSlicer and CuraEngine at equal settings.
 
-    python bench/slicing.py [MODEL_OR_FOLDER ...] [--only WORD] [--repeat 3] [--cura-definitions DIR]
+    python bench/slicing.py [MODEL_OR_FOLDER ...] [--only WORD] [--repeat 3] [--without cura]
 
 Without models: generated ones, from 12 to a million triangles. Ours is measured in a warm worker (and once cold, import
 included); the others as the processes that they are. CPU is user time; ratios are ours divided by theirs.
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,122 +141,35 @@ def _used() -> float:
 
 # --- theirs ----------------------------------------------------------------------------------------------------------
 
-
-def prusa(stl: Path, folder: Path, s: SliceSettings) -> Run | None:
-    ini, out = folder / "p.ini", folder / "prusa.gcode"
-    keys = {
-        "layer_height": s.layer_height,
-        "first_layer_height": s.first_layer_height,
-        "nozzle_diameter": s.nozzle_diameter,
-        "filament_diameter": s.filament_diameter,
-        **dict.fromkeys(
-            [f"{k}extrusion_width" for k in ("", "perimeter_", "external_perimeter_", "infill_")]
-            + [f"{k}extrusion_width" for k in ("solid_infill_", "top_infill_", "first_layer_", "support_material_")],
-            1.125 * s.nozzle_diameter,
-        ),
-        "perimeters": s.walls,
-        "top_solid_layers": s.top_layers,
-        "bottom_solid_layers": s.bottom_layers,
-        "fill_density": f"{s.infill_density:g}%",
-        "fill_pattern": s.infill_pattern,
-        **dict.fromkeys(
-            [
-                "perimeter_speed",
-                "external_perimeter_speed",
-                "infill_speed",
-                "solid_infill_speed",
-                "top_solid_infill_speed",
-            ],
-            s.print_speed,
-        ),
-        "small_perimeter_speed": s.print_speed,
-        "first_layer_speed": s.first_layer_speed,
-        "travel_speed": s.travel_speed,
-        "temperature": s.nozzle_temperature,
-        "first_layer_temperature": s.nozzle_temperature,
-        "bed_temperature": s.bed_temperature,
-        "first_layer_bed_temperature": s.bed_temperature,
-        "retract_length": s.retract_length,
-        "retract_speed": s.retract_speed,
-        "retract_before_travel": s.retract_min_travel,
-        "only_retract_when_crossing_perimeters": 1,
-        "bed_shape": "0x0,{0:g}x0,{0:g}x{1:g},0x{1:g}".format(*MACHINE.size),
-        "max_print_height": MACHINE.size[2],
-        "seam_position": "rear",
-        "perimeter_generator": "classic",
-        "extra_perimeters": 0,
-        "infill_overlap": f"{s.infill_overlap:g}%",
-        "solid_infill_below_area": s.solid_below_area,
-        "slowdown_below_layer_time": s.min_layer_time,
-        "bridge_speed": s.bridge_speed,
-        "skirts": s.skirt_loops,
-        "skirt_distance": s.skirt_distance,
-        "use_relative_e_distances": 1,
-        "layer_gcode": "G92 E0",
-        "start_gcode": "G28",
-        "end_gcode": "M84",
-        "filament_density": s.filament_density,
-        "gcode_comments": 0,
-    }
-    ini.write_text("".join(f"{key} = {value}\n" for key, value in keys.items()))
-    command = ["prusa-slicer", "--load", str(ini), "--export-gcode", "-o", str(out), str(stl)]
-    return measured(command, out, folder)
+#: PrusaSlicer does these by itself and we do not: more walls on slopes, walls of uneven width (Arachne)
+ALIKE = {"extra_perimeters": "0", "ensure_vertical_shell_thickness": "0", "perimeter_generator": "classic"}
 
 
-def cura(stl: Path, folder: Path, s: SliceSettings, definitions: Path) -> Run | None:
-    out = folder / "cura.gcode"
-    width = 1.125 * s.nozzle_diameter
-    keys = {
-        "machine_width": MACHINE.size[0],
-        "machine_depth": MACHINE.size[1],
-        "machine_height": MACHINE.size[2],
-        "machine_center_is_zero": "false",
-        "machine_nozzle_size": s.nozzle_diameter,
-        "material_diameter": s.filament_diameter,
-        "layer_height": s.layer_height,
-        "layer_height_0": s.first_layer_height,
-        **dict.fromkeys(
-            ["line_width", "wall_line_width", "wall_line_width_0", "wall_line_width_x", "infill_line_width"]
-            + ["skin_line_width", "skirt_brim_line_width"],
-            width,
-        ),
-        "wall_line_count": s.walls,
-        "top_layers": s.top_layers,
-        "bottom_layers": s.bottom_layers,
-        "initial_bottom_layers": s.bottom_layers,
-        "infill_pattern": "lines",
-        "infill_line_distance": width * 100 / s.infill_density if s.infill_density else 0,
-        **dict.fromkeys(
-            ["speed_print", "speed_wall", "speed_wall_0", "speed_wall_x", "speed_infill", "speed_topbottom"],
-            s.print_speed,
-        ),
-        "speed_layer_0": s.first_layer_speed,
-        "speed_print_layer_0": s.first_layer_speed,
-        "speed_travel": s.travel_speed,
-        "material_print_temperature": s.nozzle_temperature,
-        "material_print_temperature_layer_0": s.nozzle_temperature,
-        "material_bed_temperature": s.bed_temperature,
-        "retraction_enable": "true",
-        "retraction_amount": s.retract_length,
-        "retraction_speed": s.retract_speed,
-        "retraction_min_travel": s.retract_min_travel,
-        "z_seam_type": "back",
-        "adhesion_type": "skirt",
-        "skirt_line_count": s.skirt_loops,
-        "skirt_gap": s.skirt_distance,
-        "support_enable": "false",
-        "mesh_position_x": 0,
-        "mesh_position_y": 0,
-        "center_object": "true",
-        "machine_start_gcode": "G28",
-        "machine_end_gcode": "M84",
-        "cool_min_layer_time": 5,
-        "fill_perimeter_gaps": "everywhere",
-        "travel_compensate_overlapping_walls_enabled": "true",
-    }
-    pairs = [part for key, value in keys.items() for part in ("-s", f"{key}={value}")]
-    command = ["CuraEngine", "slice", "-m2", "-j", str(definitions / "fdmprinter.def.json"), "-o", str(out)]
-    return measured([*command, *pairs, "-e0", *pairs, "-l", str(stl)], out, folder)
+def theirs(name: str, stl: Path, folder: Path, settings: SliceSettings) -> Run | None:
+    """None where the program is not installed, or refuses the model."""
+    prepared = child("prepare", name, str(stl), str(folder), json.dumps(asdict(settings)))
+    return measured(prepared["command"], folder / prepared["out"], folder) if prepared else None
+
+
+def prepare(name: str, stl: str, folder: str, settings: str) -> dict[str, Any] | None:
+    """What the farm would run, at settings that mean the same."""
+    from slicing.engines import engine
+    from slicing.engines.external import MODEL, OUT, ExternalEngine, on_bed
+    from slicing.engines.prusaslicer import CONFIG
+    from slicing.engines.site import Site, missing
+    from slicing.mesh import read_mesh, write_stl
+
+    if missing(name, Site()):
+        return None
+    slicer = engine(name, Site(data=Path(folder)))
+    assert isinstance(slicer, ExternalEngine)
+    command = slicer.prepare(Path(folder), MACHINE, SliceSettings(**json.loads(settings)))
+    write_stl(on_bed(read_mesh(Path(stl)), MACHINE), Path(folder) / MODEL)
+    ini = Path(folder) / CONFIG
+    if name == "prusaslicer":
+        lines = [line for line in ini.read_text().splitlines() if line.partition(" = ")[0] not in ALIKE]
+        ini.write_text("\n".join([*lines, *(f"{key} = {value}" for key, value in ALIKE.items())]) + "\n")
+    return {"command": command, "out": OUT}
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -282,19 +196,24 @@ def row(name: str, model: str, options: argparse.Namespace, settings: SliceSetti
         triangles = child("make", model, str(stl))
         warm = best(lambda: ours(stl, folder, settings, True), options.repeat)
         cold = best(lambda: ours(stl, folder, settings, False), 1)
-        other = best(lambda: prusa(stl, folder, settings), options.repeat) if shutil.which("prusa-slicer") else None
-        third = None
-        if shutil.which("CuraEngine") and options.cura_definitions:
-            definitions = options.cura_definitions.resolve()
-            third = best(lambda: cura(stl, folder, settings, definitions), options.repeat)
+        others = []
+        for program in ("prusaslicer", "cura"):
+            place = folder / program
+            place.mkdir()
+            task = partial(theirs, program, stl, place, settings)
+            others.append(None if program in options.without else best(task, options.repeat))
+        other, third = others
         if options.keep:
-            for file in folder.glob("*.gcode"):
-                shutil.copy(file, options.keep / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{file.name}")
+            for file in folder.rglob("*.gcode"):
+                plain = re.sub("[^a-z0-9]+", "-", name.lower())
+                shutil.copy(
+                    file, options.keep / f"{plain}-{file.parent.name if file.parent != folder else 'ours'}.gcode"
+                )
     cells = [name, f"{triangles:,}"]
     for run in (warm, cold, other, third):
         cells.append(f"{run.cpu:.2f} / {run.wall:.2f}" if run else "-")
-    for theirs in (other, third):
-        cells.append(f"{warm.cpu / theirs.cpu:.2f}" if warm and theirs else "-")
+    for peer in (other, third):
+        cells.append(f"{warm.cpu / peer.cpu:.2f}" if warm and peer else "-")
     for run in (warm, other, third):
         cells.append(f"{run.peak_mb:.0f}" if run else "-")
     for run in (warm, other, third):
@@ -313,9 +232,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--only", default="", help="part of a generated model's name")
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many runs")
-    parser.add_argument(
-        "--cura-definitions", type=Path, help="folder with fdmprinter.def.json and fdmextruder.def.json"
-    )
+    parser.add_argument("--without", action="append", default=[], help="prusaslicer or cura")
     parser.add_argument("--keep", type=Path, help="folder to keep the G-code in")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of ours")
     options = parser.parse_args()
@@ -331,7 +248,7 @@ def main() -> None:
 
 
 TASK = "--task"
-TASKS: dict[str, Callable[..., Any]] = {"facts": facts, "make": make, "work": work}
+TASKS: dict[str, Callable[..., Any]] = {"facts": facts, "make": make, "prepare": prepare, "work": work}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [TASK]:
