@@ -93,8 +93,8 @@ class TestMoonraker:
             watch.until_status(PrinterStatus.IDLE)
 
     def test_a_print_begun_right_after_a_restart_is_followed_to_its_end(self, klipper: Bench) -> None:
-        """Klipper is ready a moment before Moonraker says so: that ends no print. (Whether Moonraker is in time to write
-        it into its history is its own affair.)"""
+        """Klipper is ready a moment before Moonraker says so: that ends no print. (Whether Moonraker is in time to
+        write it into its history is its own affair.)"""
         driver = klipper.driver()
         path = klipper.send(driver, 100)
         with Watch(driver) as watch:
