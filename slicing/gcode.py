@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -278,10 +279,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m slicing.gcode", description="Facts of one G-code file, as JSON.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--machine", default="{}", help="JSON of slicing.engines.base.Machine")
-    parser.add_argument("--picture", type=Path, help="where to write the largest picture that is in it, PNG")
+    parser.add_argument("--picture", type=Path, help="where to write a picture of it, PNG")
     parser.add_argument("--text", type=Path, help="where to write it as text, if it is binary")
     options = parser.parse_args(argv)
-    pictures: list[Thumbnail] = []
     try:
         found, head, tail, pictures = _read(options.file, machine_from(json.loads(options.machine)))
         says = describe(found, said(head, tail), pictures)
@@ -293,11 +293,22 @@ def main(argv: list[str] | None = None) -> int:
         says = {"error": "The file needs more memory than one upload may use."}
     sys.stdout.write(json.dumps(says) + "\n")
     sys.stdout.flush()  # whatever happens to the picture, the facts are out
-    if pictures and options.picture and "error" not in says:
-        from slicing.pictures import redrawn  # only paid for by those who want one
+    if "error" in says:
+        return 2
+    if options.picture and (picture := _picture(options.file, found, pictures)):
+        options.picture.write_bytes(picture)
+    return 0
 
-        options.picture.write_bytes(redrawn(max(pictures, key=lambda one: one.width * one.height).data))
-    return 2 if "error" in says else 0
+
+def _picture(path: Path, found: Survey, pictures: list[Thumbnail]) -> bytes | None:
+    """The largest that its slicer put in; else one of its lines."""
+    from slicing import pictures as drawing  # only paid for by those who want one
+    from slicing import relief
+
+    for one in sorted(pictures, key=lambda one: one.width * one.height, reverse=True)[:1]:
+        with contextlib.suppress(OSError, ValueError, SyntaxError):
+            return drawing.redrawn(one.data)
+    return relief.drawn(path, found)
 
 
 def _write_text(path: Path, text: Path) -> None:

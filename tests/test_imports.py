@@ -26,6 +26,7 @@ PURE = {
             "headers",
             "pictures",
             "layers",
+            "relief",
             "finishing",
             "engines",
             "placement",

@@ -110,7 +110,15 @@ def test_g_code_shows_the_largest_picture_that_its_slicer_put_in(cast: Cast, pro
 def test_what_a_stranger_calls_a_picture_is_not_served(cast: Cast) -> None:
     fake = thumbnail_block(200, 200, b"\x89PNG\r\n\x1a\n<script>alert(1)</script>")
     made = ok(upload(cast.olivia, "gcodes", "a.gcode", fake + (SAMPLES / "prusaslicer.gcode").read_bytes()), 201)
-    refused(api(cast.olivia).get(f"/api/gcodes/{made['id']}/picture/"), 404, "no_picture")
+    answer = api(cast.olivia).get(f"/api/gcodes/{made['id']}/picture/")
+    assert shown(answer).size == (512, 512), "its lines are drawn instead"
+    assert b"script" not in answer.content
+
+
+def test_g_code_without_a_picture_shows_its_lines(cast: Cast) -> None:
+    made = ok(upload(cast.olivia, "gcodes", "a.gcode", (SAMPLES / "prusaslicer.gcode").read_bytes()), 201)
+    image = shown(api(cast.olivia).get(f"/api/gcodes/{made['id']}/picture/"))
+    assert image.getchannel("A").getextrema() == (0, 255)
 
 
 def test_binary_g_code_is_kept_as_text_that_every_printer_knows(cast: Cast) -> None:
