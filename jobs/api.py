@@ -217,6 +217,15 @@ class StartJob(FarmView):
         return Response(JobSerializer(job).data)
 
 
+class RepeatJob(FarmView):
+    """The same once more, with material and quality as they were then."""
+
+    @extend_schema(request=None, responses={201: JobSerializer})
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = services.again(access.get(person(request), pk), by=person(request))
+        return Response(JobSerializer(job).data, status=201)
+
+
 class ApproveJob(FarmView):
     """Staff: let it into the queue."""
 

@@ -36,7 +36,7 @@ from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.services import give_bed_back
 from printers.signals import Occupant
 from slicing import profiles
-from slicing.models import Gcode, Material, Model3D, Quality
+from slicing.models import Gcode, Material, Model3D, ProfileRevision, Quality
 from slicing.services import checked_placement, make_settings, standing
 
 log = structlog.get_logger(__name__)
@@ -186,8 +186,8 @@ def submit(
     quality: Any = None,
     placement: dict[str, Any] | None = None,
 ) -> Job:
-    """A job for ``copies`` of a model or of uploaded G-code. ``material`` and ``quality`` are ids; none: the defaults.
-    ``placement`` says how the model stands (see slicing.stance).
+    """A job for ``copies`` of a model or of uploaded G-code. ``material`` and ``quality`` are ids, or
+    revisions to be used as they were; none: the defaults. ``placement`` says how the model stands (see slicing.stance).
 
     Raises Invalid, Forbidden, NotFound; nothing is stored then.
     """
@@ -208,8 +208,8 @@ def submit(
         copies=copies,
         hold=hold,
         settings=settings or {},
-        material=profiles.chosen(owner, Material, material) if model else None,
-        quality=profiles.chosen(owner, Quality, quality) if model else None,
+        material=_revision(owner, Material, material) if model else None,
+        quality=_revision(owner, Quality, quality) if model else None,
     )
     if model is not None and placement:
         _place(job, model, placement)
@@ -222,6 +222,28 @@ def submit(
         else:
             enqueue("jobs.slice", job.pk)
     return job
+
+
+def again(job: Job, by: User) -> Job:
+    """The same once more: with material and quality as they were then, even if they have been changed since.
+
+    Raises Invalid, Forbidden, NotFound when that is not possible any more.
+    """
+    return submit(
+        by,
+        model=job.model,
+        gcode=None if job.model else job.gcode,
+        printer=printer_access.get(by, job.printer_id, Role.SUBMIT) if job.printer_id else None,
+        copies=job.copies,
+        settings=job.settings,
+        material=job.material,
+        quality=job.quality,
+        placement=job.placement,
+    )
+
+
+def _revision(owner: User, kind: type[Material | Quality], wanted: Any) -> ProfileRevision | None:
+    return wanted if isinstance(wanted, ProfileRevision) else profiles.chosen(owner, kind, wanted)
 
 
 def _place(job: Job, model: Model3D, placement: dict[str, Any]) -> None:

@@ -92,6 +92,7 @@ DOORS = {
     "get jobs/<uuid:pk>/": Door(404, 404),
     "post jobs/<uuid:pk>/cancel/": Door(404, 404),
     "post jobs/<uuid:pk>/start/": Door(404, 404),
+    "post jobs/<uuid:pk>/again/": Door(404, 404),
     "post jobs/<uuid:pk>/approve/": Door(404, 404),
     "post jobs/<uuid:pk>/reject/": Door(404, 404),
     "get jobs/<uuid:pk>/events/": Door(404, 404),

@@ -43,8 +43,8 @@ def own_gcode(user: User, on: Any) -> Gcode:
 # -- asking for one
 FIELDS = {
     "id", "name", "person", "status", "message", "model", "gcode", "printer", "material", "quality",
-    "placement", "settings", "copies", "printed", "hold", "cancel_requested", "slice_progress", "time_s", "filament_mm", "created_at",
-    "ended_at", "prints",
+    "placement", "settings", "copies", "printed", "hold", "cancel_requested", "slice_progress", "time_s", "filament_mm",
+    "created_at", "ended_at", "prints",
 }  # fmt: skip
 
 

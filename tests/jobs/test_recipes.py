@@ -14,7 +14,7 @@ from pytest_django import Settings
 from farm.errors import Invalid
 from jobs import attempts, preparing, services
 from jobs.models import Job
-from printers.models import Printer
+from printers.models import Grant, Printer
 from slicing import profiles
 from slicing.engines import replay
 from slicing.mesh import STL_FACET
@@ -91,6 +91,36 @@ def test_a_material_is_pinned_when_the_job_is_submitted(cast: Cast, work: Work, 
     first.refresh_from_db()
     assert first.material
     assert first.material.values["nozzle_temperature"] == 240.0
+
+
+def test_a_print_is_repeated_as_it_was(cast: Cast, work: Work, bar: Model3D) -> None:
+    """PETG has been changed since, but what was good once is asked for again."""
+    first = submitted(
+        cast, bar, material=named(Material, "PETG"), placement={"rotation": [0, 90, 0]}, settings={"walls": 3}, copies=2
+    )
+    made = sliced(first)
+    profiles.change_profile(Material.objects.get(name="PETG"), settings={"nozzle_temperature": 230.0})
+    answer = api(cast.sam).post(f"/api/jobs/{first.pk}/again/")
+    assert answer.status_code == 201, answer.content
+    second = Job.objects.get(pk=answer.json()["id"])
+    assert second.pk != first.pk
+    assert (second.owner, second.printer, second.copies, second.hold) == (cast.sam, cast.anvil, 2, False)
+    assert sliced(second) == made
+    refused(api(cast.tina).post(f"/api/jobs/{first.pk}/again/"), 404)
+
+
+def test_gcode_is_repeated_only_while_its_machine_is_the_same(cast: Cast, work: Work) -> None:
+    first = services.submit(cast.sam, gcode=gcode(cast.anvil))
+    assert services.again(first, cast.sam).gcode == first.gcode
+    profiles.change_profile(PrinterProfile.objects.get(is_default=True), height=100.0)
+    body = refused(api(cast.sam).post(f"/api/jobs/{first.pk}/again/"), 422, "other_profile")
+    assert "another profile" in body["message"]
+
+
+def test_nobody_repeats_on_a_printer_that_is_no_longer_theirs(cast: Cast, work: Work) -> None:
+    first = services.submit(cast.sam, model=model(cast.sam), printer=cast.anvil)
+    Grant.objects.filter(user=cast.sam).delete()
+    refused(api(cast.sam).post(f"/api/jobs/{first.pk}/again/"), 404)
 
 
 def test_the_very_same_is_sliced_once_and_anything_else_again(cast: Cast, work: Work, bar: Model3D) -> None:
