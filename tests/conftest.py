@@ -88,8 +88,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """A test that fails shows what its farm said."""
     report = yield
     if report.failed:
-        for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, RunningFarm):
-                lines = value.log.splitlines()[-LOG_LINES:]
-                report.sections.append((f"the last {len(lines)} lines of the farm", "\n".join(lines)))
+        used = [getattr(value, "farm", value) for value in getattr(item, "funcargs", {}).values()]
+        for farm in {id(farm): farm for farm in used if isinstance(farm, RunningFarm)}.values():
+            lines = farm.log.splitlines()[-LOG_LINES:]
+            report.sections.append((f"the last {len(lines)} lines of the farm", "\n".join(lines)))
     return report

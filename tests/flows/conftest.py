@@ -137,9 +137,11 @@ def peers() -> Iterator[Peers]:
 
 
 @pytest.fixture(scope="module")
-def lab(farm: RunningFarm, peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The module's farm with its people."""
-    return Lab(farm, tmp_path_factory.mktemp("files"), peers)
+def lab(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The module's farm with its people. Nobody looks at its pages, so it does not prepare their style."""
+    farm = RunningFarm(tmp_path_factory.mktemp("farm"), environment={"FARM_STATIC_PLAIN": "true"})
+    yield Lab(farm, tmp_path_factory.mktemp("files"), peers)
+    farm.stop()
 
 
 @pytest.fixture(scope="module")

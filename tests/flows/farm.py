@@ -51,7 +51,7 @@ class RunningFarm:
                 preexec_fn=die_with_parent(os.getpid()),
             )
 
-    def _wait_until_it_answers(self, seconds: float = 120) -> None:
+    def _wait_until_it_answers(self, seconds: float = 240) -> None:
         def said_so() -> bool:
             assert self.process.poll() is None, f"The farm ended instead of starting:\n{self.log}"
             found = re.search(r"Print Farm is running at (http://\S+)", self.log)
@@ -60,7 +60,7 @@ class RunningFarm:
 
         try:
             wait_until(said_so, "the farm says where it is", seconds)
-            assert requests.get(self.url, timeout=10, allow_redirects=False).status_code < 400
+            assert requests.get(self.url, timeout=60, allow_redirects=False).status_code < 400
         except BaseException:
             self.process.kill()
             raise
@@ -101,7 +101,7 @@ class RunningFarm:
         victim.kill()
         return victim.pid
 
-    def wait_for_child(self, name: str, other_than: int = 0, seconds: float = 30) -> int:
+    def wait_for_child(self, name: str, other_than: int = 0, seconds: float = 60) -> int:
         """The process id of the one that runs (instead of a killed one)."""
         found: list[int] = []
 
@@ -118,7 +118,7 @@ class RunningFarm:
         """Every living process that works on this farm's data, however it was started."""
         return [process for process in psutil.process_iter() if works_in(self.folder, process)]
 
-    def stop(self, how: signal.Signals = signal.SIGINT, seconds: float = 30) -> int:
+    def stop(self, how: signal.Signals = signal.SIGINT, seconds: float = 90) -> int:
         """As Ctrl-C does; its exit code. Fails if a process is left behind. Harmless when it has ended already."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -129,7 +129,7 @@ class RunningFarm:
         self.assert_nothing_is_left()
         return code
 
-    def assert_nothing_is_left(self, seconds: float = 5) -> None:
+    def assert_nothing_is_left(self, seconds: float = 30) -> None:
         wait_until(lambda: not self.processes(), lambda: f"these end too: {self.processes()}", seconds)
 
 
