@@ -181,3 +181,20 @@ def test_it_refuses_a_part_that_starts_with_nothing(sliced: Slicer) -> None:
 def test_it_refuses_a_part_that_floats(sliced: Slicer) -> None:
     with pytest.raises(SlicingError, match=r"floats.* between 2.0 mm and 5.0 mm"):
         sliced(shapes.box(10, 10, 2), shapes.moved(shapes.box(10, 10, 2), z=5))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_it_prints_over_air_it_prints_as_such(name: str, sliced: Slicer) -> None:
+    made = sliced(SHAPES[name])
+    cuts = sections_of(SHAPES[name], made)
+    reach = {k: shapely.buffer(cut, WIDTH / 2 + 0.02) for k, cut in cuts.items()}
+    shapely.prepare(list(reach.values()))
+    kinds = made.kinds()[made.printed() & (made.kinds() != "Skirt/Brim")]
+    a, b = made.segments()
+    layer = np.rint(b[:, 2] / 0.2).astype(int) - 1
+    judged = (layer > 0) & ~np.isin(kinds, ["Bridge infill", "Overhang perimeter"])
+    below = np.array([reach[k - 1] for k in layer[judged].tolist()])
+    middle = shapely.points((a + b)[judged, :2] / 2)
+    held = shapely.contains(below, middle)
+    length = np.linalg.norm(b - a, axis=1)[judged]
+    assert length[held].sum() / length.sum() >= 0.995
