@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from unfold.decorators import action
 
 from farm.admin import RecordAdmin, StaffAdmin, each
-from slicing import profiles
-from slicing.forms import MaterialForm, PrinterProfileForm, QualityForm
+from farm.errors import FarmError
+from slicing import profiles, services
+from slicing.forms import MaterialForm, PrinterProfileForm, QualityForm, TakeOverForm
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
 
 
@@ -45,6 +49,28 @@ class PrinterProfileAdmin(ProfileAdmin):
     form = PrinterProfileForm
     list_display = ("name", "engine", "is_default", "revision", "width", "depth", "height", "nozzle_diameter")
     list_filter = ("engine", "flavour")
+    actions_list = ("take_over",)
+
+    @action(description="Take over from PrusaSlicer", url_path="take-over", icon="upload_file")
+    def take_over(self, request: HttpRequest) -> HttpResponse:
+        """Printers, materials and qualities from a file of its settings."""
+        form = TakeOverForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                self._take_over(request, form.cleaned_data["file"], form.cleaned_data["gcode"])
+                return redirect("admin:slicing_printerprofile_changelist")
+            except FarmError as error:
+                form.add_error("file", error.message)
+        context = {**self.admin_site.each_context(request), "form": form, "title": "Take over from PrusaSlicer"}
+        return render(request, "admin/slicing/take_over.html", context)
+
+    def _take_over(self, request: HttpRequest, file: UploadedFile, with_code: bool) -> None:
+        imported = profiles.import_ini(services.text_of(file), with_code)
+        for row, draft in imported.made:
+            left = f" Left out: {', '.join(draft.ignored[:20])}." if draft.ignored else ""
+            messages.success(request, f"Made the {profiles.WORDS[row.kind]} {row}.{left} {' '.join(draft.notes)}")
+        for sentence in imported.refused:
+            messages.error(request, sentence)
 
 
 @admin.register(Material)

@@ -8,8 +8,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminFileFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from slicing import presets
@@ -55,6 +57,22 @@ class ProfileForm(forms.ModelForm):
         own = {name: value for name, value in self.cleaned_data.items() if not name.startswith(PREFIX)}
         own.pop("groups", None)
         return {**own, "settings": self.said()}
+
+
+class TakeOverForm(forms.Form):
+    """A file of PrusaSlicer's settings."""
+
+    file = forms.FileField(
+        label="Config of PrusaSlicer",
+        widget=UnfoldAdminFileFieldWidget,
+        help_text="A config bundle or an ini (File, Export), or a G-code file that it made.",
+    )
+    gcode = forms.BooleanField(
+        label="With start and end G-code",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="What has variables that the farm does not know is refused.",
+    )
 
 
 def form_of(model: type[Profile], allowed: tuple[str, ...]) -> type[ProfileForm]:

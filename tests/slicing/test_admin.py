@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from slicing.models import Material, PrinterProfile, ProfileRevision
 from tests.cast import Cast, as_, gcode, model
@@ -76,6 +78,22 @@ def test_another_material_is_made_the_default_and_the_default_is_not_deleted(cas
     assert client.post(f"/admin/slicing/material/{petg.pk}/delete/", {"post": "yes"}).status_code == 403
     assert client.post(f"/admin/slicing/material/{pla.pk}/delete/", {"post": "yes"}).status_code == 302
     assert not Material.objects.filter(name="PLA").exists()
+
+
+def test_staff_take_profiles_over_from_prusaslicer(cast: Cast) -> None:
+    client, path = as_(cast.ada), "/admin/slicing/printerprofile/take-over/"
+    assert b"With start and end G-code" in client.get(path).content
+    assert b"take-over" in client.get("/admin/slicing/printerprofile/").content
+    config = b"[filament:Wood]\ntemperature = 200\n\n[printer:Oven]\nstart_gcode = [chamber]\nend_gcode = M84\n"
+    answer = client.post(path, {"file": SimpleUploadedFile("c.ini", config), "gcode": "on"}, follow=True)
+    said = html.unescape(answer.content.decode())
+    assert "Made the material Wood." in said
+    assert "'chamber', which is not a variable" in said
+    assert Material.objects.get(name="Wood").settings == {"nozzle_temperature": 200.0}
+    assert not PrinterProfile.objects.filter(name="Oven").exists()
+    answer = client.post(path, {"file": SimpleUploadedFile("c.ini", b"hello")})
+    assert b"not a config of PrusaSlicer" in answer.content
+    assert as_(cast.olivia).get(path).status_code == 302
 
 
 def test_models_and_gcode_are_only_to_be_read_and_tell_no_path(cast: Cast) -> None:
