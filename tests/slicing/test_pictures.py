@@ -110,6 +110,21 @@ def test_a_plate_is_seen_from_higher_up_than_a_tower() -> None:
     assert camera(np.array([100.0, 80, 2])).axes[2, 2] > camera(np.array([10.0, 10, 90])).axes[2, 2] + 0.3
 
 
+def test_the_picture_is_not_mirrored() -> None:
+    """x goes to the right and towards the eye, y to the right and away from it, z up."""
+    place = (shapes.box(20, 20, 20) + np.array([10.0, 10.0, 0.0])).astype(np.float32)
+    view = camera(np.array([20.0, 20.0, 20.0]))
+    view = framed(view, view.project(place), (200, 200))
+    corner, x, y, z = view.project(np.array([[0, 0, 0], [20, 0, 0], [0, 20, 0], [0, 0, 20]], np.float32))
+    assert x[0] > corner[0]
+    assert x[1] > corner[1], "down"
+    assert y[0] > corner[0]
+    assert y[1] < corner[1], "up"
+    assert z[0] == pytest.approx(corner[0], abs=15)
+    assert z[1] < corner[1]
+    assert x[2] > y[2], "nearer"
+
+
 # -- what they show
 MODELS = {
     "box": lambda: shapes.box(20, 20, 10),
