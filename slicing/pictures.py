@@ -52,8 +52,7 @@ class Camera:
 
     def project(self, points: Singles) -> Singles:
         """(..., 3): x to the right, y down, both in pixels, and nearness: linear on the picture, as z is not."""
-        flat = (points - self.middle.astype(np.float32)).reshape(-1, 3)  # one product instead of one per triangle
-        out: Singles = (flat @ self.axes.T.astype(np.float32)).reshape(points.shape)
+        out = (points - self.middle.astype(np.float32)) @ self.axes.T.astype(np.float32)
         near = 1.0 / (np.float32(self.distance) - out[..., 2])
         out[..., 0] = out[..., 0] * (near * np.float32(self.scale)) + np.float32(self.shift[0])
         out[..., 1] = out[..., 1] * (near * np.float32(-self.scale)) + np.float32(self.shift[1])
