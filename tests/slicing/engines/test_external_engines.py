@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -23,6 +25,7 @@ from tests import shapes
 
 PLAIN = SliceSettings()
 LINE = 0.45
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(params=["prusaslicer", "cura"])
@@ -307,3 +310,23 @@ def test_the_prime_line_keeps_off_what_another_engine_prints() -> None:
     assert place.low == pytest.approx((9.8, 0.8))
     assert place.high == pytest.approx((200.2, 200.2))
     assert "X2.000" in templates.prime_line(Machine(), PLAIN, place)  # the front is taken: along the left
+
+
+def test_a_program_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
+    """Whoever is killed can end nothing any more."""
+    if not Path("/proc/self/cwd").exists():
+        pytest.skip("Only Linux ends what a dead worker started")
+    where = program(tmp_path, "while true; do sleep 1; done")
+    worker = f"""
+from pathlib import Path
+from slicing.engines.isolation import Limits, run
+run([{where.program("prusaslicer")!r}], Path({str(tmp_path / "work")!r}), Limits(memory=1 << 30, seconds=600, cpu_s=60),
+    None, lambda line: print(line, flush=True))
+"""
+    (tmp_path / "work").mkdir()
+    with subprocess.Popen([sys.executable, "-c", worker], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # a look, now and then: it runs
+        assert working_in(tmp_path)
+        process.kill()
+    nothing_runs_in(tmp_path)
