@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from slicing.engines import engine, planar
 from slicing.engines.base import Machine, SliceSettings, SlicingError
+from slicing.engines.planar import crew
 from slicing.engines.planar.crew import Step, hands, ignored, shared
 from tests import shapes
 
@@ -62,6 +64,45 @@ def test_the_tasks_of_a_process_that_was_killed_are_done_here() -> None:
 
 
 @linux_only
+def test_the_tasks_of_a_process_that_hangs_are_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "PATIENCE", 0.05)
+    home = os.getpid()
+
+    def endless(step: Step) -> int:
+        if os.getpid() != home:
+            signal.pause()
+        return 5
+
+    assert shared([*numbers(1), endless], 2, ignored) == [0, 5]
+
+
+def test_only_the_main_thread_copies_its_process() -> None:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(hands(10**9)))
+    thread.start()
+    thread.join()
+    assert found == [1]
+
+
+@linux_only
+def test_other_threads_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def busy() -> None:
+        while not ended.is_set():
+            np.sort(np.arange(999)[::-1])
+
+    other = threading.Thread(target=busy)
+    other.start()
+    try:
+        made = [slice_to(tmp_path / "o", shapes.gear(9, 9, 2), count, monkeypatch) for count in (1, 2, 2, 2)]
+    finally:
+        ended.set()
+        other.join()
+    assert len(set(made)) == 1
+
+
+@linux_only
 def test_a_stop_ends_the_other_processes() -> None:
     mates: list[int] = []
     read, write = os.pipe()
@@ -103,8 +144,8 @@ def test_a_small_model_is_not_worth_a_second_process() -> None:
     assert hands(1000) == 1
 
 
-def slice_to(out: Path, triangles: shapes.Triangles, crew: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    monkeypatch.setattr(planar, "hands", lambda segments: crew)
+def slice_to(out: Path, triangles: shapes.Triangles, count: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.setattr(planar, "hands", lambda segments: count)
     engine("planar").slice(shapes.mesh(triangles), Machine(), SliceSettings(supports="everywhere"), out)
     return out.read_bytes()
 
@@ -121,8 +162,8 @@ def test_the_file_is_the_same_however_many_work_on_it(
         "holes": shapes.plate(40, 40, 2, 5, 5, 2),
     }[name]
     alone = slice_to(tmp_path / "alone", part, 1, monkeypatch)
-    for crew in (2, 3):
-        assert slice_to(tmp_path / "together", part, crew, monkeypatch) == alone
+    for count in (2, 3):
+        assert slice_to(tmp_path / "together", part, count, monkeypatch) == alone
 
 
 def _in_daemon(out: str, answer: SimpleQueue[Any]) -> None:
