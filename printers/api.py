@@ -266,13 +266,19 @@ class Commands(FarmView, GenericAPIView[Command]):
 
 
 def commandable(user: Any, pk: Any, data: Any) -> Printer:
-    """The printer, if this person operates it, or asks for their own live print to be paused, resumed or cancelled."""
+    """The printer, if this person operates it, or asks for their own live print to be paused, resumed or cancelled.
+
+    Raises NotFound, Forbidden, and Conflict when the print that is meant is not on it: an owner whose print has just
+    ended lacks no right.
+    """
     printer = access.get(user, pk, Role.VIEW)
-    live = occupants([printer.pk]).get(printer.pk)
-    own = live is not None and live.owner_id == user.pk
-    kind = data.get("command") if isinstance(data, dict) else None
-    if own and kind in commands.FOR_A_PRINT and live is not None and str(data.get("print")) == str(live.print_id):
-        return printer
+    kind, meant = (data.get("command"), data.get("print")) if isinstance(data, dict) else (None, None)
+    if kind in commands.FOR_A_PRINT and meant:
+        live = occupants([printer.pk]).get(printer.pk)
+        if live is None or str(live.print_id) != str(meant):
+            raise Conflict("That print is no longer on this printer. Look again.", code="not_live")
+        if live.owner_id == user.pk:
+            return printer
     return access.get(user, pk, Role.OPERATE)
 
 

@@ -690,7 +690,7 @@ def test_a_restart_of_the_firmware_is_for_printers_that_can(cast: Cast) -> None:
         {"command": "gcode", "lines": ["@pause"]},
         {"command": "gcode", "lines": ["M105"] * 51},
         {"command": "pause"},
-        {"command": "cancel", "print": "mine"},
+        {"command": "cancel", "print": None},
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused(cast: Cast, body: dict[str, Any]) -> None:
@@ -732,6 +732,15 @@ def test_an_owner_commands_the_own_print_and_nothing_else(cast: Cast) -> None:
     refused(command(cast.tina, cast.anvil, command="pause", print=str(live.pk)), 403)
     refused(command(cast.mallory, cast.anvil, command="pause", print=str(live.pk)), 404)
     assert Command.objects.count() == 1
+
+
+def test_an_owner_whose_print_has_just_ended_is_told_so(cast: Cast) -> None:
+    ended = attempt(job(cast.sam), cast.anvil)
+    Print.objects.filter(pk=ended.pk).update(status=PrintStatus.COMPLETED)
+    attempt(job(cast.tina), cast.anvil)
+    refused(command(cast.sam, cast.anvil, command="cancel", print=str(ended.pk)), 409, "not_live")
+    refused(command(cast.sam, cast.anvil, command="cancel"), 403)
+    assert not Command.objects.exists()
 
 
 def test_what_became_of_a_command_is_told_to_operators_and_to_who_gave_it(cast: Cast) -> None:

@@ -262,7 +262,7 @@ def test_students_and_strangers_command_no_machine(cast: Cast) -> None:
 def test_an_owner_pauses_the_own_print_and_nobody_elses(cast: Cast) -> None:
     live = attempt(job(cast.sam), cast.anvil)
     assert command(cast.tina, cast.anvil, command="pause", print=str(live.pk)).status_code == 403
-    assert command(cast.sam, cast.anvil, command="pause", print=str(uuid4())).status_code == 403
+    assert command(cast.sam, cast.anvil, command="pause", print=str(uuid4())).status_code == 409
     assert command(cast.sam, cast.anvil, command="pause", print=str(live.pk)).status_code == 200
     assert Command.objects.get().print_id == live.pk
 
