@@ -53,8 +53,8 @@ def starts(lab: Lab, sam: Client, machine: Machine, *jobs: str) -> list[str]:
 def test_a_model_is_printed_and_the_next_job_waits_for_a_clear_bed(
     lab: Lab, machine: Machine, sam: Client, small: str
 ) -> None:
-    first, second = (sam.submit(small, machine.id) for _ in range(2))
     with sam.live() as live:
+        first, second = (sam.submit(small, machine.id) for _ in range(2))
         done = sam.wait_for_job(first, "completed")
         live.until(lambda told: (first, "completed") in told.jobs, "the job is completed")
         live.until(lambda told: told.printers[machine.id]["bed_clear"] is False, "the bed is not clear")
