@@ -104,7 +104,7 @@ class Lab:
 
     def completes(self, who: Client, part: str, on: str) -> None:
         job = self.submit(who, part, on)
-        self.machines[on].run(3000)
+        self.machines[on].run(600)
         who.wait_for_job(job, "completed")
         self.machines[on].run(1)
 
@@ -157,7 +157,8 @@ def main() -> None:
     with running_lab() as (lab, job), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         anvil = f"/printers/{lab.machines['Anvil'].id}/"
-        picture(browser, lab.farm.url, "olivia", "/", "wall.png", **desk)
+        wall: dict[str, Any] = {"viewport": {"width": 1240, "height": 560}}
+        picture(browser, lab.farm.url, "olivia", "/", "wall.png", **wall)
         picture(browser, lab.farm.url, "olivia", anvil, "printer.png", **desk)
         picture(browser, lab.farm.url, "sam", f"/jobs/{job}/", "job.png", **desk)
         picture(browser, lab.farm.url, "olivia", "/", "phone.png", color_scheme="dark", **phone)
