@@ -1,8 +1,10 @@
-"""Moves as G-code text, by a matrix of digits: rows are lines, columns are characters, and a mask says which of them
-are there. Four times faster than formatting line by line, and byte for byte the same."""
+"""Moves as G-code text, by a matrix of words of four characters: rows are lines, columns are looked up in tables of
+digits, and characters that are not there are zero bytes, which are dropped in the end. Five times as fast as formatting
+line by line, and byte for byte the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,15 +14,27 @@ from numpy.typing import NDArray
 from slicing.engines.planar.crew import Step, ignored, shared
 
 Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint32]  # four characters each
 Mask = NDArray[np.bool_]
 
 X, Y, Z, E, F = 1, 2, 4, 8, 16  # words that a line has
-CHUNK = 1 << 15  # lines at once
+CHUNK = 1 << 14  # lines at once
 
-_DIGITS4 = np.frombuffer("".join(f"{k:04d}" for k in range(10000)).encode(), np.uint8).reshape(-1, 4)
-_DIGITS3 = np.ascontiguousarray(_DIGITS4[:1000, 1:])
-_DIGITS2 = np.ascontiguousarray(_DIGITS4[:100, 2:])
+
+def _table(texts: Iterable[str]) -> Words:
+    return np.frombuffer("".join(t.ljust(4, "\0") for t in texts).encode(), np.uint32).copy()
+
+
+_WHOLE = _table(f"{k}" for k in range(10_000))
+_PADDED = _table(f"{k:04d}" for k in range(10_000))
+_THOUSANDTHS = _table(f".{k:03d}" for k in range(1000))
+_LAST_TWO = _table(f"{k:02d}" for k in range(100))
+_LETTERS = {letter: _table([f" {letter}", f" {letter}-"]) for letter in "XYZE"}
+_FEEDS = _table(f" F{k}" if k else " F" for k in range(10))  # with the digit of the ten thousands
+_G1, _END = _table(["G1", "\n"])
+#: first column of each letter's words
+_COLUMNS = {"X": 1, "Y": 4, "Z": 7, "E": 10, "F": 14}
+_WIDTH = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,77 +75,55 @@ def _encoded(lines: Lines, begin: int, end: int, headers: list[tuple[int, bytes]
     waiting = list(reversed(headers))
     for low in range(begin, end, CHUNK):
         high = min(low + CHUNK, end)
-        text, ends = _chunk(lines, slice(low, high))
-        done = 0
+        rows = _chunk(lines, slice(low, high))
+        done = low
         while waiting and waiting[-1][0] < high:
             number, header = waiting.pop()
-            at = int(ends[number - low - 1]) if number > low else 0
-            pieces += (text[done:at], header)
-            done = at
-        pieces.append(text[done:])
+            pieces += (_dense(rows[done - low : number - low]), header)
+            done = number
+        pieces.append(_dense(rows[done - low :]))
         step((high - begin) / (end - begin))
     return pieces + [header for _, header in reversed(waiting)]
 
 
-def _chunk(lines: Lines, part: slice) -> tuple[bytes, Ints]:
-    """(text, where each line ends in it)."""
+def _dense(rows: Words) -> bytes:
+    return rows.tobytes().translate(None, b"\0")
+
+
+def _chunk(lines: Lines, part: slice) -> Words:
+    """(lines, _WIDTH)."""
     words, comment = lines.words[part], lines.comment[part]
-    columns: list[tuple[Bytes, Mask]] = [_literal(b"G1", np.ones(len(words), bool))]
-    for letter, bit, values in ((b" X", X, lines.x), (b" Y", Y, lines.y), (b" Z", Z, lines.z)):
-        columns += _fixed(letter, (words & bit) > 0, values[part], 1000)
-    columns += _fixed(b" E", (words & E) > 0, lines.e[part], 100_000)
-    columns += _whole(b" F", (words & F) > 0, lines.f[part])
-    columns.append(_literal(b"\n", np.ones(len(words), bool)))
-    matrix = np.concatenate([c for c, _ in columns], axis=1)
-    mask = np.concatenate([m for _, m in columns], axis=1)
-    _put_comments(matrix, mask, comment, lines.comments)
-    return matrix[mask].tobytes(), np.cumsum(mask.sum(axis=1))
+    rows = np.zeros((len(words), _WIDTH), np.uint32)
+    rows[:, 0], rows[:, -1] = _G1, _END
+    for letter, bit, values in (("X", X, lines.x), ("Y", Y, lines.y), ("Z", Z, lines.z), ("E", E, lines.e)):
+        there = (words & bit) > 0
+        if there.any():
+            _put(rows, letter, there, values[part])
+    fed = np.flatnonzero(words & F)
+    feed = lines.f[part][fed].astype(np.uint32)
+    high = feed // 10_000
+    rows[fed, _COLUMNS["F"]] = _FEEDS[high]
+    rows[fed, _COLUMNS["F"] + 1] = np.where(high > 0, _PADDED[feed % 10_000], _WHOLE[feed % 10_000])
+    _put_comments(rows, comment, lines.comments)
+    return rows
 
 
-def _put_comments(matrix: Bytes, mask: Mask, comment: Ints, comments: tuple[bytes, ...]) -> None:
-    for number, text in enumerate(comments):
-        rows = np.flatnonzero(comment == number)
-        mask[rows] = np.arange(matrix.shape[1]) < len(text)
-        matrix[rows, : len(text)] = np.frombuffer(text, np.uint8)
+def _put(rows: Words, letter: str, there: Mask, values: Ints) -> None:
+    """A number with three decimals, or five behind an E."""
+    size = np.abs(values).astype(np.uint32)
+    column = _COLUMNS[letter]
+    if letter == "E":
+        cut = size // 100
+        rows[:, column + 3] = _LAST_TWO[size - cut * 100] * there
+        size = cut
+    whole = size // 1000
+    rows[:, column] = _LETTERS[letter][(values < 0).view(np.int8)] * there
+    rows[:, column + 1] = _WHOLE[whole] * there
+    rows[:, column + 2] = _THOUSANDTHS[size - whole * 1000] * there
 
 
-def _literal(text: bytes, there: Mask) -> tuple[Bytes, Mask]:
-    n = len(there)
-    return (
-        np.broadcast_to(np.frombuffer(text, np.uint8), (n, len(text))),
-        np.broadcast_to(there[:, None], (n, len(text))),
-    )
-
-
-def _sign(values: Ints, there: Mask) -> tuple[Bytes, Mask]:
-    return np.full((len(values), 1), ord("-"), np.uint8), (there & (values < 0))[:, None]
-
-
-def _integer(values: Ints, there: Mask, digits: int) -> tuple[Bytes, Mask]:
-    """Up to 4 or 5 digits without leading zeros."""
-    table = _DIGITS4[values % 10_000]
-    limits = np.array([1000, 100, 10, 0])
-    if digits == 5:
-        table = np.concatenate([_DIGITS4[values // 10_000, 3:], table], axis=1)
-        limits = np.array([10_000, 1000, 100, 10, 0])
-    return table, there[:, None] & (values[:, None] >= limits)
-
-
-def _fixed(letter: bytes, there: Mask, values: Ints, scale: int) -> list[tuple[Bytes, Mask]]:
-    """A number with as many decimals as ``scale`` has zeros: 3 or 5."""
-    size = np.abs(values)
-    whole, part = np.divmod(size, scale)
-    decimals = (
-        _DIGITS3[part] if scale == 1000 else np.concatenate([_DIGITS3[part // 100], _DIGITS2[part % 100]], axis=1)
-    )
-    return [
-        _literal(letter, there),
-        _sign(values, there),
-        _integer(whole, there, 4),
-        _literal(b".", there),
-        (decimals, np.broadcast_to(there[:, None], decimals.shape)),
-    ]
-
-
-def _whole(letter: bytes, there: Mask, values: Ints) -> list[tuple[Bytes, Mask]]:
-    return [_literal(letter, there), _integer(values, there, 5)]
+def _put_comments(rows: Words, comment: Ints, comments: tuple[bytes, ...]) -> None:
+    commented = np.flatnonzero(comment >= 0)
+    if len(commented):
+        texts = b"".join(text.ljust(4 * _WIDTH, b"\0") for text in comments)
+        rows[commented] = np.frombuffer(texts, np.uint32).reshape(-1, _WIDTH)[comment[commented]]
