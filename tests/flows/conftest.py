@@ -12,7 +12,7 @@ import pytest
 
 from printers.drivers import driver_for
 from printers.drivers.base import PrinterDriver
-from tests.flows.client import PATIENCE, Client
+from tests.flows.client import PATIENCE, TERMINAL, Client
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import MoonrakerPeer, OctoPrintPeer, Peer, SimulatorPeer, moonraker_missing, octoprint_missing
 
@@ -109,6 +109,13 @@ class Lab:
     def add(self, name: str, kind: str, peer: Any, **fields: Any) -> Machine:
         facts = {"name": name, "kind": kind, "url": peer.url, "api_key": peer.api_key, **fields}
         return Machine(self.staff.post("printers/", **facts)["id"], name, kind, peer)
+
+    def empty_the_queue(self) -> None:
+        """Of what a test that failed has left there."""
+        for job in self.staff.every("jobs/"):
+            if job["status"] not in TERMINAL:
+                self.staff.post(f"jobs/{job['id']}/cancel/")
+                self.staff.wait_for_job(job["id"], "cancelled")
 
     @contextmanager
     def leases_change(self, *machines: Machine) -> Iterator[None]:

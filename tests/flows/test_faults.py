@@ -15,7 +15,7 @@ import pytest
 import websocket
 
 from tests import shapes
-from tests.flows.client import SLOW, TERMINAL, Client, Live
+from tests.flows.client import SLOW, Client, Live
 from tests.flows.conftest import INTO_THE_POOL, Lab, Machine
 from tests.flows.farm import wait_until
 from tests.peers import SimulatorPeer
@@ -37,19 +37,12 @@ class Workshop:
     def ready(self) -> list[Machine]:
         """Idle, with clear beds and nothing in the queue. One that failed to take a print would not be offered for
         half a minute: it is added anew."""
-        self._empty_the_queue()
+        self.lab.empty_the_queue()
         for kind in KINDS:
             machine = self.machines.get(kind)
             if machine is None or self.lab.staff.every("prints/", printer=machine.id, status="failed"):
                 self._replace(kind)
         return [self._settled(self.machines[kind]) for kind in KINDS]
-
-    def _empty_the_queue(self) -> None:
-        staff = self.lab.staff
-        for job in staff.every("jobs/"):
-            if job["status"] not in TERMINAL:
-                staff.post(f"jobs/{job['id']}/cancel/")
-                staff.wait_for_job(job["id"], "cancelled")
 
     def _replace(self, kind: str) -> None:
         if kind in self.machines:

@@ -23,7 +23,8 @@ ALL = [*REAL, "simulated-octoprint", "simulated-moonraker"]
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, lab: Lab) -> Machine:
-    """Idle, with a clear bed."""
+    """Idle, with a clear bed and nothing in the queue."""
+    lab.empty_the_queue()
     return lab.ready(lab.machine(request.param))
 
 
