@@ -38,8 +38,6 @@ INCHES = "The G-code uses inches, which cannot be checked."
 
 _COLUMN = np.full(256, -1)
 _COLUMN[list(WORDS)] = np.arange(len(WORDS))
-_NUMERIC = np.zeros(256, bool)
-_NUMERIC[list(b"0123456789+-")] = True
 _IN_BRACKETS = re.compile(rb"\([^)\n]*\)")
 _LINE_NUMBER = re.compile(rb"^[ \t]*[Nn]\d+[ \t]*|\*\d+[ \t]*\r?$", re.MULTILINE)
 _GAP = re.compile(rb"(?<=[A-Za-z])[ \t]+(?=[-+.\d])")
@@ -119,7 +117,8 @@ def _commands(buf: Bytes, ends: Ints) -> tuple[Ints, Ints]:
 def _values(buf: Bytes, starts: Ints, ends: Ints) -> tuple[Floats, bool]:
     """(n, 8) words of the lines, and whether one of them is not a number."""
     values = np.full((len(starts), len(WORDS)), np.nan)
-    stop = np.flatnonzero(~_NUMERIC[buf])  # a point stops too: digits before and after it are two whole numbers
+    # a point separates too: digits before and after it are two whole numbers
+    stop = np.flatnonzero((buf - np.uint8(48) > 9) & (buf != ord("-")) & (buf != ord("+")))
     mark = buf[stop]
     letter = np.flatnonzero(mark - np.uint8(65) < 26)
     low, high = (

@@ -106,10 +106,11 @@ def check_bed(
 ) -> Floats:
     """Heights of the extruding moves. Raises SlicingError for a move that leaves the printable volume; with ``given``
     only along axes that it names: where homing puts the others is the machine's business."""
-    low = np.array([*machine.origin, 0.0])
-    high = low + np.array(machine.size)
-    beyond = (position < low - INSIDE) | (position > high + INSIDE)
-    outside = (beyond if given is None else beyond & given).any(axis=1)
+    outside = np.zeros(len(position), bool)
+    for axis, (low, size) in enumerate(zip((*machine.origin, 0.0), machine.size, strict=True)):
+        place = position[:, axis]
+        beyond = (place < low - INSIDE) | (place > low + size + INSIDE)
+        outside |= beyond if given is None else beyond & given[:, axis]
     if outside.any():
         x, y, z = position[int(np.argmax(outside))].tolist()
         what = "prints" if extruding[outside].any() else "moves"
