@@ -5,6 +5,7 @@ Runs on events and on a tick; any number may run at once (see the constraints in
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from datetime import timedelta
 from uuid import UUID
@@ -116,10 +117,10 @@ def _unready_though_idle(commanded: bool, clear: bool, failed: bool) -> str:
 def needs_of(jobs: list[Job]) -> list[Need]:
     """One need for each copy that waits, oldest job first."""
     allowed = _allowed({job.owner for job in jobs})
-    profiles = list(PrinterProfile.objects.all())
+    accepting = _Accepting()
     needs = []
     for job in jobs:
-        need = _need(job, allowed[job.owner_id], profiles)
+        need = _need(job, allowed[job.owner_id], accepting)
         needs += [need] * missing_copies(job)
     return needs
 
@@ -133,7 +134,7 @@ def _allowed(owners: set[User]) -> dict[UUID, frozenset[UUID]]:
     return {owner.pk: frozenset(access.visible(owner, Role.SUBMIT).values_list("pk", flat=True)) for owner in owners}
 
 
-def _need(job: Job, allowed: frozenset[UUID], profiles: list[PrinterProfile]) -> Need:
+def _need(job: Job, allowed: frozenset[UUID], accepting: _Accepting) -> Need:
     if job.model is None:
         assert job.gcode is not None  # noqa: S101 - a constraint of the table, for the type checker
         made_for = (job.gcode.profile_id, job.gcode.profile_revision)
@@ -144,9 +145,24 @@ def _need(job: Job, allowed: frozenset[UUID], profiles: list[PrinterProfile]) ->
         allowed=allowed,
         printer_id=job.printer_id,
         size_mm=job.size_mm,
-        profiles=frozenset(profile.pk for profile in profiles if _accepts(profile, job)),
+        profiles=accepting.profiles(job),
         sliced_for=frozenset((gcode.profile_id, gcode.profile_revision) for gcode in sliced),
     )
+
+
+class _Accepting:
+    """Which profiles of printers a job's settings are possible with. A long queue has few kinds of settings: each is
+    looked at once."""
+
+    def __init__(self) -> None:
+        self._profiles = list(PrinterProfile.objects.filter(pk__in=Printer.objects.values("profile")))
+        self._known: dict[tuple[int | None, int | None, str], frozenset[UUID]] = {}
+
+    def profiles(self, job: Job) -> frozenset[UUID]:
+        kind = (job.material_id, job.quality_id, json.dumps(job.settings, sort_keys=True))
+        if kind not in self._known:
+            self._known[kind] = frozenset(profile.pk for profile in self._profiles if _accepts(profile, job))
+        return self._known[kind]
 
 
 def _accepts(profile: PrinterProfile, job: Job) -> bool:

@@ -10,15 +10,16 @@ what a quality or a material would like to be faster is slowed down to what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from slicing.engines.base import Machine, SliceSettings, SlicingError
+from slicing.engines.base import Machine, SliceSettings, SlicingError, check
 
 Values = Mapping[str, Any]
 
 SETTINGS = {field.name: field for field in fields(SliceSettings)}
+DEFAULTS = {name: field.default for name, field in SETTINGS.items()}
 #: what a spool of filament decides
 MATERIAL_FIELDS = (
     "nozzle_temperature",
@@ -70,14 +71,13 @@ class Recipe:
 NOTHING_SPECIAL = Recipe(quality={}, material={}, overrides={})
 
 
-def checked(values: Values, allowed: Iterable[str]) -> dict[str, Any]:
-    """``values`` with whole numbers where they belong. Raises SlicingError for a name that is not in ``allowed`` and
-    for a value out of range."""
-    known = set(allowed)
-    unknown = sorted(set(values) - known)
+def checked(values: Values, allowed: Container[str]) -> dict[str, Any]:
+    """``values``. Raises SlicingError for a name that is not in ``allowed`` and for a value out of range."""
+    unknown = sorted(name for name in values if name not in allowed)
     if unknown:
         raise SlicingError(f"Unknown settings: {', '.join(name[:40] for name in unknown)}.")
-    SliceSettings(**values)
+    for name, value in values.items():
+        check(name, value, SETTINGS[name].default, SETTINGS[name].metadata)
     return dict(values)
 
 
@@ -88,18 +88,14 @@ def resolve(machine: Machine, usual: Values, recipe: Recipe) -> SliceSettings:
     filament, more heat, layers higher than its nozzle.
     """
     fixed = {"nozzle_diameter": machine.nozzle_diameter, "filament_diameter": machine.filament_diameter}
-    wished = {**usual, **recipe.quality, **recipe.material}
-    for layer in (wished, recipe.overrides):
-        checked(layer, SETTINGS)
+    wished = checked({**usual, **recipe.quality, **recipe.material}, SETTINGS)
+    asked = checked(recipe.overrides, SETTINGS)
+    for layer in (wished, asked):
         _same_parts(machine, layer, fixed)
-    limited = slowed(machine, SliceSettings(**{**wished, **fixed}), recipe.overrides)
-    settings = SliceSettings(**{**wished, **limited, **fixed, **recipe.overrides})
-    _check_heat(machine, settings)
-    if settings.layer_height > machine.nozzle_diameter + SAME or (
-        settings.first_layer_height > machine.nozzle_diameter + SAME
-    ):
-        raise SlicingError(f"Layers cannot be higher than {machine.name}'s nozzle of {machine.nozzle_diameter:g} mm.")
-    return settings
+    settings = {**DEFAULTS, **wished, **asked, **fixed}
+    settings |= slowed(machine, settings, asked)
+    _check_limits(machine, settings)
+    return SliceSettings(**settings)
 
 
 def _same_parts(machine: Machine, wanted: Values, fixed: Values) -> None:
@@ -108,42 +104,38 @@ def _same_parts(machine: Machine, wanted: Values, fixed: Values) -> None:
             raise SlicingError(f"{key} must be {value:g}: {machine.name} has no other.")
 
 
-def slowed(machine: Machine, wished: SliceSettings, overrides: Values) -> dict[str, float]:
-    """The speeds that the machine, or the melting of the filament (``max_flow``), cannot reach, as they can be."""
+def slowed(machine: Machine, settings: Values, asked: Values) -> dict[str, float]:
+    """The speeds that the machine, or the melting of the filament (``max_flow``), cannot reach, as they can be.
+
+    What somebody ``asked`` for by name is left as it is."""
     fastest = min(machine.max_speed[:2])
-    printing = min(fastest, _melts(machine, wished, overrides))
+    printing = min(fastest, _melts(settings))
     limited = {}
     for name in SPEEDS:
         most = fastest if name == "travel_speed" else printing
-        value = getattr(wished, name)
-        low = SETTINGS[name].metadata["low"]
-        if value > most:
-            limited[name] = max(low, round(most, 1))
-    if "retract_speed" not in overrides and wished.retract_speed > machine.max_speed[3]:
+        if name not in asked and settings[name] > most:
+            limited[name] = max(SETTINGS[name].metadata["low"], round(most, 1))
+    if "retract_speed" not in asked and settings["retract_speed"] > machine.max_speed[3]:
         limited["retract_speed"] = machine.max_speed[3]
     return limited
 
 
-def _melts(machine: Machine, wished: SliceSettings, overrides: Values) -> float:
-    """mm/s at which lines use up what the hotend melts per second; the first layer's are no thicker than the others."""
-    most = overrides.get("max_flow", wished.max_flow)
-    if not most:
+def _melts(settings: Values) -> float:
+    """mm/s at which lines use up what the hotend melts per second."""
+    if not settings["max_flow"]:
         return float("inf")
-    width = overrides.get("line_width", wished.line_width) or LINE_OVER_NOZZLE * machine.nozzle_diameter
-    height = max(
-        overrides.get("layer_height", wished.layer_height),
-        overrides.get("first_layer_height", wished.first_layer_height),
-    )
-    return float(most / (width * height))
+    width = settings["line_width"] or LINE_OVER_NOZZLE * settings["nozzle_diameter"]
+    height = max(settings["layer_height"], settings["first_layer_height"])
+    return float(settings["max_flow"] / (width * height))
 
 
-def _check_heat(machine: Machine, settings: SliceSettings) -> None:
-    for part, value, limit in (
-        ("nozzle", settings.nozzle_temperature, machine.max_nozzle_temperature),
-        ("bed", settings.bed_temperature, machine.max_bed_temperature),
-    ):
+def _check_limits(machine: Machine, settings: Values) -> None:
+    for part, limit in (("nozzle", machine.max_nozzle_temperature), ("bed", machine.max_bed_temperature)):
+        value = settings[f"{part}_temperature"]
         if value > limit:
             raise SlicingError(f"{part}_temperature {value:g} C is above {machine.name}'s {limit:g} C.")
+    if max(settings["layer_height"], settings["first_layer_height"]) > machine.nozzle_diameter + SAME:
+        raise SlicingError(f"Layers cannot be higher than {machine.name}'s nozzle of {machine.nozzle_diameter:g} mm.")
 
 
 def described() -> list[dict[str, Any]]:

@@ -110,10 +110,10 @@ class SliceSettings:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            _check(f.name, getattr(self, f.name), f.default, f.metadata)
+            check(f.name, getattr(self, f.name), f.default, f.metadata)
 
 
-def _check(name: str, value: Any, default: Any, meta: Mapping[str, Any]) -> None:
+def check(name: str, value: Any, default: Any, meta: Mapping[str, Any]) -> None:
     """Raises SlicingError with the range or the options of a setting."""
     options = meta.get("options")
     if options:
