@@ -67,8 +67,9 @@ def says(
     assert telemetry.put(printer.pk, 1, 1, state)
 
 
-def falls_silent(printer: Printer, seconds: float = 40) -> None:
-    """As if its last word were that long ago."""
+def falls_silent(printer: Printer, seconds: float = 0) -> None:
+    """As if its last word were that long ago; long enough to be stale, if nothing is said."""
+    seconds = seconds or telemetry.STALE_AFTER + 25
     client, key = telemetry.client(), f"farm:printer:{printer.pk}"
     client.hset(key, "at", str(float(client.hget(key, "at") or 0) - seconds))
 

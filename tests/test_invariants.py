@@ -44,6 +44,12 @@ T = TypeVar("T")
 ROOMS = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No printer falls silent here because a test is slow."""
+    monkeypatch.setattr(telemetry, "STALE_AFTER", 3600.0)
+
+
 # -- databases
 @contextmanager
 def connected_to(config: dict[str, Any]) -> Iterator[None]:
