@@ -72,7 +72,9 @@ def send(print_id: UUID) -> None:
         _give_up(attempt, worker, error.message)
     except Exception:
         log.exception("sending_bug", print=str(print_id))
-        _give_up(attempt, worker, "The farm stumbled over it. The staff can see the details in the log.")
+        _give_up(
+            attempt, worker, "The farm stumbled over it. Ask the people who run the lab: their log has the details."
+        )
 
 
 def _send(attempt: Print, worker: str) -> None:

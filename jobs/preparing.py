@@ -87,7 +87,9 @@ def _first_fitting(job: Job) -> PrinterProfile:
     for offer in dispatch.offers_now():
         if misfit(need, offer) is None:
             return PrinterProfile.objects.get(pk=offer.profile[0])
-    raise Invalid("There is no printer that its owner may use and that this part fits on.")
+    raise Invalid(
+        "There is no printer that its owner may use and that this part fits on. Ask the people who run the lab."
+    )
 
 
 def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> Gcode:
@@ -101,7 +103,9 @@ def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> 
         raise
     except Exception:
         log.exception("slicing_bug", job=str(job.pk))
-        raise Invalid("The slicer stumbled over this model. The staff can see the details in the log.") from None
+        raise Invalid(
+            "The slicer stumbled over this model. Ask the people who run the lab: their log has the details."
+        ) from None
 
 
 def _keep_job(job: Job, progress: float) -> bool:

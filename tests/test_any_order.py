@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.db import transaction
@@ -30,9 +30,10 @@ from hypothesis.stateful import (
 
 from farm import queue
 from farm.errors import Conflict
+from farm.models import User
 from jobs import services
 from jobs.models import Job, Print
-from jobs.states import JOB_TERMINAL, PRINT_LIVE, PRINT_TERMINAL, JobStatus, PrintStatus
+from jobs.states import JOB_TERMINAL, PRINT_LIVE, PRINT_TERMINAL, JobStatus
 from printers import commands, telemetry
 from printers import services as printers
 from printers.drivers.base import Busy, Outcome, PrinterStatus, Refused, Unclear, Unreachable
@@ -45,33 +46,62 @@ ANVIL, CELLAR = "Anvil", "Cellar"
 which = st.sampled_from([ANVIL, CELLAR])
 number = st.integers(0, 7)
 
-#: what may go wrong between the farm and a printer: (method, error, whether it was done all the same)
-Fault = tuple[str, Exception, bool]
-FAULTS: list[Fault] = [
-    ("upload", Unreachable("Nobody answers."), False),
-    ("upload", Refused("The disk is full."), False),
-    ("upload", Unclear("No answer came."), True),
-    ("start", Unreachable("Nobody answers."), False),
-    ("start", Refused("The door is open."), False),
-    ("start", Unclear("No answer came."), False),
-    ("start", Unclear("No answer came."), True),
-    ("cancel", Unreachable("Nobody answers."), False),
-    ("delete_file", Unreachable("Nobody answers."), False),
-    ("delete_file", Busy("It is being printed."), False),
-    ("find_file", Unreachable("Nobody answers."), False),
-    ("find_ended", Unreachable("Nobody answers."), False),
-    ("read_state", Unreachable("Nobody answers."), False),
+
+class Fault(NamedTuple):
+    """What may go wrong between the farm and a printer."""
+
+    method: str
+    error: Exception
+    #: whether it was done all the same
+    done: bool = False
+
+
+FAULTS = [
+    Fault("upload", Unreachable("Nobody answers.")),
+    Fault("upload", Refused("The disk is full.")),
+    Fault("upload", Unclear("No answer came."), done=True),
+    Fault("start", Unreachable("Nobody answers.")),
+    Fault("start", Refused("The door is open.")),
+    Fault("start", Unclear("No answer came.")),
+    Fault("start", Unclear("No answer came."), done=True),
+    Fault("cancel", Unreachable("Nobody answers.")),
+    Fault("delete_file", Unreachable("Nobody answers.")),
+    Fault("delete_file", Busy("It is being printed.")),
+    Fault("find_file", Unreachable("Nobody answers.")),
+    Fault("find_ended", Unreachable("Nobody answers.")),
+    Fault("read_state", Unreachable("Nobody answers.")),
 ]
+#: methods of AnyOrder
+PEOPLE = [
+    "cancel", "release", "decide", "stop_in_an_emergency", "maintain", "take_the_part_off", "say_that_the_bed_is_clear",
+]  # fmt: skip
+MACHINES = ["switch_off_and_on", "pause_or_go_on", "print_by_hand", "start_late", "come_to_an_end"]
+BRIDGES = ["freeze", "take_over", "wake_up"]
+WORKERS = ["do_one", "do_all", "do_again", "forget", "tick", "tick_much_later"]
+
+
+class Meanwhile(NamedTuple):
+    """What happens right before the printer does something for the farm."""
+
+    method: str
+    what: str
+
+
+meanwhile = st.builds(
+    Meanwhile,
+    st.sampled_from(["upload", "start", "delete_file", "find_file", "read_state"]),
+    st.sampled_from(PEOPLE + MACHINES + BRIDGES + WORKERS),
+)
 
 
 class Died(BaseException):
     """A worker was killed."""
 
 
-class Once(dict[str, BaseException]):
-    """Faults that happen once."""
+class Once(dict[str, Any]):
+    """What happens once."""
 
-    def __getitem__(self, method: str) -> BaseException:
+    def __getitem__(self, method: str) -> Any:
         return self.pop(method)
 
 
@@ -81,6 +111,7 @@ class Bench(FakeMachine):
 
     faults: dict[str, BaseException] = field(default_factory=Once)
     lost_answers: dict[str, BaseException] = field(default_factory=Once)
+    meanwhile: dict[str, Callable[[], Any]] = field(default_factory=Once)
     plastic: bool = True
     onto_plastic: list[str] = field(default_factory=list)
     #: a start whose packet may still arrive
@@ -108,6 +139,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.patch.setattr("printers.services.open_driver", self.machines.open_driver)
         self.patch.setattr("jobs.attempts.open_driver", self.machines.open_driver)
         self.patch.setattr(queue, "_send", self.work.take)
+        self.patch.setattr(telemetry, "STALE_AFTER", 3600.0)  # not because a test is slow
         self.patch.setattr("farm.events.publish_now", lambda *_: None)  # nobody looks
         self.printers = {ANVIL: self.cast.anvil, CELLAR: self.cast.cellar}
         self.benches = {name: Bench() for name in self.printers}
@@ -165,66 +197,87 @@ class AnyOrder(RuleBasedStateMachine):
         with committed():
             services.submit(owner, gcode=gcode(self.cast.anvil), printer=on, copies=copies, hold=hold)
 
-    @rule(name=which, steps=st.integers(1, 5), fault=st.none() | st.sampled_from(FAULTS))
-    def goes_well(self, name: str, steps: int, fault: Fault | None) -> None:
+    @rule(name=which, steps=st.integers(1, 5), mishap=st.none() | st.sampled_from(FAULTS) | meanwhile, n=number)
+    def goes_well(self, name: str, steps: int, mishap: Fault | Meanwhile | None, n: int) -> None:
         """Cleared, sent, started, printed; perhaps only the beginning of that, perhaps with one mishap."""
-        if fault is not None:
-            self.fails_the_next_time(name, fault)
+        if isinstance(mishap, Fault):
+            self.fails_the_next_time(name, mishap)
+        elif mishap is not None:
+            self.benches[name].meanwhile[mishap.method] = lambda: self.happens(name, mishap.what, n)
         good: list[Callable[[], Any]] = [
             lambda: self.look_and_clear(name), self.work.do_all, lambda: self.bridge_works(name),
-            lambda: self.happened(name), lambda: self.machine_ends(name, Outcome.COMPLETED),
+            lambda: self.happened(name), lambda: self.happens(name, "come_to_an_end", 0),
         ]  # fmt: skip
         for step in good[:steps]:
             step()
 
     @rule(name=which)
     def a_good_day(self, name: str) -> None:
-        self.goes_well(name, 5, None)
+        self.goes_well(name, 5, None, 0)
 
     # -- and everything else
-    @rule(name=which, n=number, what=st.sampled_from(["cancel", "release", "decide", "stop", "maintain"]))
+    @rule(name=which, n=number, what=st.sampled_from(PEOPLE))
     def people_change_their_minds(self, name: str, n: int, what: str) -> None:
+        self.happens(name, what, n)
+
+    @rule(name=which, n=number, what=st.sampled_from(MACHINES))
+    def machine_does_as_it_likes(self, name: str, n: int, what: str) -> None:
+        self.happens(name, what, n)
+
+    @rule(name=which, n=number, what=st.sampled_from(BRIDGES))
+    def bridges_come_and_go(self, name: str, n: int, what: str) -> None:
+        self.happens(name, what, n)
+
+    @rule(name=which, n=number, what=st.sampled_from(WORKERS))
+    def workers_and_clocks(self, name: str, n: int, what: str) -> None:
+        self.happens(name, what, n)
+
+    @rule(name=which, fault=st.sampled_from(FAULTS))
+    def fails_the_next_time(self, name: str, fault: Fault) -> None:
+        bench = self.benches[name]
+        (bench.lost_answers if fault.done else bench.faults)[fault.method] = fault.error
+
+    def happens(self, name: str, what: str, n: int) -> None:
+        """Any of the following; also in the middle of an exchange with the printer."""
+        getattr(self, what)(name, n)
+        if what in MACHINES:
+            self.happened(name)
+
+    # people
+    def cancel(self, name: str, n: int) -> None:
+        self.ask_for(services.cancel, n)
+
+    def release(self, name: str, n: int) -> None:
+        self.ask_for(services.release, n)
+
+    def ask_for(self, act: Callable[[Job, User], Any], n: int) -> None:
         jobs = list(Job.objects.exclude(status__in=JOB_TERMINAL).order_by("created_at"))
-        if what == "stop":
-            self.stop_in_an_emergency(name)
-        elif what == "maintain":
-            self.maintain(name, "new belt" if n % 2 else "")
-        elif what == "decide":
-            self.decide(name, PRINT_TERMINAL[n % 3])
-        elif jobs:
+        if jobs:
             row = jobs[n % len(jobs)]
-            act = services.cancel if what == "cancel" else services.release
             self.without_conflict(lambda: act(row, row.owner))
 
-    def decide(self, name: str, outcome: PrintStatus) -> None:
+    def decide(self, name: str, n: int) -> None:
         live = Print.objects.filter(printer=self.printers[name], status__in=PRINT_LIVE).first()
         if live is not None:
             self.benches[name].late = ""  # no packet lives as long as it takes to walk to the machine
-            self.without_conflict(lambda: services.decide(live, outcome, by=self.cast.ada))
+            self.without_conflict(lambda: services.decide(live, PRINT_TERMINAL[n % 3], by=self.cast.ada))
 
-    def stop_in_an_emergency(self, name: str) -> None:
+    def stop_in_an_emergency(self, name: str, n: int) -> None:
         with committed():
             commands.request_command(self.row(name), CommandKind.EMERGENCY_STOP, {}, by=self.cast.ada)
         self.happened(name)
 
-    def maintain(self, name: str, why: str) -> None:
+    def maintain(self, name: str, n: int) -> None:
         with committed():
-            printers.change_printer(self.row(name), maintenance=why)
+            printers.change_printer(self.row(name), maintenance="new belt" if n % 2 else "")
 
-    @rule(name=which, looks=st.booleans(), says=st.booleans())
-    def the_bed_is_cleared(self, name: str, looks: bool, says: bool) -> None:
-        """Perhaps said long after having looked, and twice."""
-        if looks:
-            self.take_the_part_off(name)
-        if says:
-            self.say_that_the_bed_is_clear(name)
-
-    def take_the_part_off(self, name: str) -> None:
+    def take_the_part_off(self, name: str, n: int = 0) -> None:
         bench = self.benches[name]
         if bench.job is None:
             bench.seen, bench.plastic = self.row(name).bed, False
 
-    def say_that_the_bed_is_clear(self, name: str) -> None:
+    def say_that_the_bed_is_clear(self, name: str, n: int = 0) -> None:
+        """Perhaps long after having looked, and twice."""
         if (seen := self.benches[name].seen) is not None:
             self.without_conflict(lambda: printers.clear_bed(self.row(name), seen, by=self.cast.ada))
 
@@ -232,50 +285,35 @@ class AnyOrder(RuleBasedStateMachine):
         self.take_the_part_off(name)
         self.say_that_the_bed_is_clear(name)
 
-    @rule(name=which, outcome=st.sampled_from(Outcome))
-    def machine_ends(self, name: str, outcome: Outcome) -> None:
-        if self.benches[name].job is not None:
-            self.benches[name].end(outcome)
-            self.happened(name)
+    # machines
+    def switch_off_and_on(self, name: str, n: int) -> None:
+        self.benches[name].forget()
 
-    @rule(name=which, what=st.sampled_from(["pause or go on", "off and on", "somebody prints", "a late start"]))
-    def machine_does_as_it_likes(self, name: str, what: str) -> None:
+    def pause_or_go_on(self, name: str, n: int) -> None:
         bench = self.benches[name]
-        if what == "off and on":
-            bench.forget()
-        elif what == "pause or go on" and bench.job is not None:
+        if bench.job is not None:
             paused = bench.status == PrinterStatus.PAUSED
             bench.status = PrinterStatus.PRINTING if paused else PrinterStatus.PAUSED
-        elif what == "somebody prints" and bench.status == PrinterStatus.IDLE:
+
+    def print_by_hand(self, name: str, n: int) -> None:
+        """Something long, or something short of which only the record tells."""
+        bench = self.benches[name]
+        if bench.status == PrinterStatus.IDLE:
             bench.begin("gift.gcode")
-        elif what == "a late start" and bench.late in bench.files and bench.status == PrinterStatus.IDLE:
+            if n % 2:
+                bench.end()
+
+    def start_late(self, name: str, n: int) -> None:
+        bench = self.benches[name]
+        if bench.late in bench.files and bench.status == PrinterStatus.IDLE:
             bench.begin(bench.late)
             bench.late = ""
-        self.happened(name)
 
-    @rule(name=which, fault=st.sampled_from(FAULTS))
-    def fails_the_next_time(self, name: str, fault: Fault) -> None:
-        method, error, done = fault
-        bench = self.benches[name]
-        (bench.lost_answers if done else bench.faults)[method] = error
+    def come_to_an_end(self, name: str, n: int) -> None:
+        if self.benches[name].job is not None:
+            self.benches[name].end(list(Outcome)[n % 3])
 
-    @rule(name=which, what=st.sampled_from(["work", "freeze", "take over", "wake"]))
-    def bridges_come_and_go(self, name: str, what: str) -> None:
-        bench = self.benches[name]
-        if what == "work":
-            self.bridge_works(name)
-        elif what == "freeze" and bench.bridge is not None:
-            bench.frozen.append(bench.bridge)
-            bench.bridge = None
-            lapse(self.printers[name])
-            falls_silent(self.printers[name])
-        elif what == "take over" and bench.bridge is None:
-            self.connect(name)
-        elif what == "wake":
-            for frozen in bench.frozen:
-                frozen.run_lane()
-                frozen.hear()
-
+    # bridges
     def bridge_works(self, name: str) -> None:
         bench = self.benches[name]
         if bench.bridge is not None:
@@ -284,17 +322,50 @@ class AnyOrder(RuleBasedStateMachine):
             if doubtful and len(bench.asked("start")) > before:
                 bench.late = str(bench.asked("start")[-1][0])
 
-    @rule(what=st.sampled_from(["one", "all", "again", "forget"]), n=number)
-    def the_broker_deals(self, what: str, n: int) -> None:
-        waiting, done = self.work.waiting, self.work.done
-        if what == "one" and waiting:
+    def freeze(self, name: str, n: int) -> None:
+        bench = self.benches[name]
+        if bench.bridge is not None:
+            bench.frozen.append(bench.bridge)
+            bench.bridge = None
+            lapse(self.printers[name])
+            falls_silent(self.printers[name])
+
+    def take_over(self, name: str, n: int) -> None:
+        if self.benches[name].bridge is None:
+            self.connect(name)
+
+    def wake_up(self, name: str, n: int) -> None:
+        for frozen in self.benches[name].frozen:
+            frozen.run_lane()
+            frozen.hear()
+
+    # workers, the broker and the clock
+    def do_one(self, name: str, n: int) -> None:
+        if waiting := self.work.waiting:
             self.do(waiting.pop(n % len(waiting)))
-        elif what == "all":
-            self.work.do_all()
-        elif what == "again" and done:
+
+    def do_all(self, name: str, n: int) -> None:
+        self.work.do_all()
+
+    def do_again(self, name: str, n: int) -> None:
+        if done := self.work.done:
             self.do(done[-1 - n % len(done)])
-        elif what == "forget":
-            self.work.lose()
+
+    def forget(self, name: str, n: int) -> None:
+        self.work.lose()
+
+    def tick(self, name: str, n: int) -> None:
+        self.work.sweep()
+
+    def tick_much_later(self, name: str, n: int) -> None:
+        self.time_passes()
+        self.work.sweep()
+
+    def time_passes(self) -> None:
+        for row in self.printers.values():
+            expire(row, 120)
+        workers_die()
+        Print.objects.update(ended_at=F("ended_at") - timedelta(seconds=60))
 
     @precondition(lambda self: any(name == "jobs.send" for name in self.work.names()))
     @rule(after=st.booleans())
@@ -307,18 +378,6 @@ class AnyOrder(RuleBasedStateMachine):
         for bench in self.benches.values():
             bench.faults.pop("upload", None)
             bench.lost_answers.pop("upload", None)
-
-    @rule(passes=st.booleans())
-    def the_clock_ticks(self, passes: bool) -> None:
-        if passes:
-            self.time_passes()
-        self.work.sweep()
-
-    def time_passes(self) -> None:
-        for row in self.printers.values():
-            expire(row, 120)
-        workers_die()
-        Print.objects.update(ended_at=F("ended_at") - timedelta(seconds=60))
 
     # -- what must always be true
     @invariant()
@@ -358,8 +417,9 @@ class AnyOrder(RuleBasedStateMachine):
         for name, bench in self.benches.items():
             bench.faults.clear()
             bench.lost_answers.clear()
+            bench.meanwhile.clear()
             bench.late = ""
-            self.maintain(name, "")
+            self.maintain(name, 0)
             if bench.bridge is None:
                 self.connect(name)
         Job.objects.filter(hold=True).update(hold=False)
@@ -393,8 +453,8 @@ def test_whatever_happens_in_any_order_the_invariants_hold(caplog: pytest.LogCap
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=20,
-            stateful_step_count=35,
+            max_examples=12,
+            stateful_step_count=30,
             deadline=None,
             derandomize=True,
             database=None,

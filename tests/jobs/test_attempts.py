@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_read_any_more_ends_in_a_sentence(shop: Shop) -> N
     live = shop.claimed()
     live.job.gcode.file.delete()  # type: ignore[union-attr]
     shop.work.do_all()
-    unprinted(shop, live, "The farm stumbled over it. The staff can see the details in the log.")
+    unprinted(shop, live, "The farm stumbled over it. Ask the people who run the lab: their log has the details.")
     assert shop.bed_is_clear()
 
 
@@ -196,7 +196,7 @@ def test_a_credential_that_no_key_opens_ends_in_a_sentence(shop: Shop) -> None:
     live = shop.claimed()
     shop.machine.faults["open"] = ValueError("no key opens this")
     shop.work.do_all()
-    unprinted(shop, live, "The farm stumbled over it. The staff can see the details in the log.")
+    unprinted(shop, live, "The farm stumbled over it. Ask the people who run the lab: their log has the details.")
 
 
 # -- what people do while the file is on its way

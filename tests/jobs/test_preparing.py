@@ -120,9 +120,12 @@ def test_it_is_sliced_for_the_printer_that_was_asked_for(cast: Cast, work: Work,
         (Invalid("The model has a hole at 10, 20, 3 mm. Repair it.", code="not_sliced"), None),
         (
             ZeroDivisionError("bug"),
-            "The slicer stumbled over this model. The staff can see the details in the log.",
+            "The slicer stumbled over this model. Ask the people who run the lab: their log has the details.",
         ),
-        (MemoryError(), "The slicer stumbled over this model. The staff can see the details in the log."),
+        (
+            MemoryError(),
+            "The slicer stumbled over this model. Ask the people who run the lab: their log has the details.",
+        ),
     ],
     ids=["no model to slice", "a bug", "no memory"],
 )
@@ -143,7 +146,7 @@ def test_a_job_whose_printers_are_all_gone_is_told_so(cast: Cast, work: Work, sl
     work.do_all()
     assert (now(row), row.message) == (
         "failed",
-        "There is no printer that its owner may use and that this part fits on.",
+        "There is no printer that its owner may use and that this part fits on. Ask the people who run the lab.",
     )
     assert slicer.calls == []
 
