@@ -260,9 +260,14 @@ def _require_a_printer(job: Job) -> None:
         candidates = list(printer_access.visible(job.owner, Role.SUBMIT).select_related("profile"))
     if not candidates:
         raise Forbidden("There is no printer that you may print on. Ask the people who run the lab.", code="no_printer")
-    reasons = [reason for candidate in candidates if (reason := _unsuitable(candidate, job))]
-    if len(reasons) == len(candidates):
-        raise reasons[0]
+    first: Invalid | None = None
+    for candidate in candidates:
+        reason = _unsuitable(candidate, job)
+        if reason is None:
+            return  # one is enough, and a lab may have a thousand
+        first = first or reason
+    assert first is not None  # noqa: S101 - for the type checker: there are candidates
+    raise first
 
 
 def _unsuitable(printer: Printer, job: Job) -> Invalid | None:
