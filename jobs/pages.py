@@ -21,7 +21,7 @@ from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
 from jobs.queues import ended_unprinted, queue_of
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
-from jobs.wishes import described, offered, shown, wished
+from jobs.wishes import described, offered, placed, placement_words, shown, ways_to_stand, wished
 from printers import access as printer_access
 from printers.looks import LOOKS, kind_of, looks_for_script
 from printers.models import Printer, Role
@@ -29,7 +29,7 @@ from printers.views import state_views
 from slicing import presets
 from slicing.api import own_models
 from slicing.models import Model3D
-from slicing.services import MODEL_KINDS, accept_model
+from slicing.services import MODEL_KINDS, accept_model, standing
 
 ROWS = 30
 #: offered to be printed again
@@ -82,6 +82,15 @@ def options(request: HttpRequest, pk: UUID) -> HttpResponse:
     return HttpResponseClientRedirect(where) if by_htmx(request) else redirect(where)
 
 
+@require_GET
+def stands(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Ways to put the model down, a part of `options`: to find them takes a second or two."""
+    model = own_models(person(request)).filter(pk=pk).first()
+    if model is None:
+        raise NotFound("There is no such model, or you may not see it.")
+    return render(request, "jobs/stands.html", {"stands": ways_to_stand(standing(model, {})["stands"])})
+
+
 def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
     choices = _choices(person(request), model)
     asked = request.GET.get("printer", "")
@@ -92,6 +101,7 @@ def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
         "model": model,
         "choices": choices,
         "possible": len(possible),
+        "may_print": any(choice["may"] for choice in choices),
         "chosen": chosen.pk if chosen else None,
         **offered(person(request), chosen.profile if chosen else None),
         "printers": {pk: printer.profile.settings for pk, printer in possible.items()},
@@ -99,7 +109,8 @@ def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
 
 
 def _choices(user: Any, model: Model3D) -> list[dict[str, Any]]:
-    """Every printer this person sees, with what it does now, or why this part cannot be printed there."""
+    """Every printer this person sees, with what it does now, or why this part cannot be printed there (as it is: it
+    may be chosen all the same, as the part may be scaled or turned)."""
     printers = list(printer_access.visible(user).select_related("profile"))
     states, roles = state_views(user, printers), printer_access.roles(user, printers)
     return [
@@ -107,6 +118,7 @@ def _choices(user: Any, model: Model3D) -> list[dict[str, Any]]:
             "printer": printer,
             "look": LOOKS[kind_of(states[printer.pk])],
             "maintenance": printer.maintenance,
+            "may": roles.get(printer.pk, 0) >= Role.SUBMIT,
             "reason": _misfit(printer, roles.get(printer.pk, 0), model),
         }
         for printer in printers
@@ -118,7 +130,7 @@ def _misfit(printer: Printer, role: int, model: Model3D) -> str:
         return "You may look at it, not print on it"
     size = printer.profile.machine.size
     if not fits((model.size_x, model.size_y, model.size_z), size):
-        return f"Too small: it prints up to {size[0]:g} × {size[1]:g} × {size[2]:g} mm"
+        return f"Too small for it as it is: up to {size[0]:g} × {size[1]:g} × {size[2]:g} mm"
     return ""
 
 
@@ -132,6 +144,7 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
         "material": form.get("material"),
         "quality": form.get("quality"),
         "settings": wished(form.dict()),
+        "placement": placed(form.dict()),
     }
 
 
@@ -167,6 +180,8 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "prints": [_shown(attempt, states) for attempt in prints],
         "completed": sum(attempt.status == PrintStatus.COMPLETED for attempt in prints),
         "events": [_event(event) for event in row.events.select_related("actor", "print") if _tells(event)],
+        "placement": placement_words(row.placement),
+        "size": row.size_mm,
         "settings": _settings(row),
         "middle": (row.gcode.layers + 1) // 2 if row.gcode else 0,
         "show_prints": _tells_more(row, prints),
@@ -233,6 +248,13 @@ def _settings(row: Job) -> list[dict[str, Any]]:
 def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     services.cancel(access.get(person(request), pk), by=person(request))
     return redirect("job", pk=pk)
+
+
+@require_POST
+def again(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The very same once more."""
+    made = services.again(access.get(person(request), pk), by=person(request))
+    return redirect("job", pk=made.pk)
 
 
 @require_POST

@@ -113,6 +113,44 @@ def wished(form: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def placed(form: Mapping[str, str]) -> dict[str, Any]:
+    """How the model is to stand, from `size` (per cent) and `stand` (degrees about x, y, z); empty: as in its file.
+
+    Raises Invalid.
+    """
+    found: dict[str, Any] = {}
+    if form.get("size", "").strip() not in ("", "100"):
+        found["scale"] = [number(form["size"], "size") / 100] * 3
+    if form.get("stand"):
+        found["rotation"] = [number(angle, "stand") for angle in form["stand"].split(",")]
+    return found
+
+
+def ways_to_stand(found: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Of services.standing, for the form: value, title, and what speaks for it."""
+    return [
+        {
+            "value": ",".join(f"{angle:g}" for angle in way["rotation"]),
+            "title": _turned(way["rotation"]) if any(way["rotation"]) else "As in the file",
+            "facts": f"{way['contact_mm2'] / 100:.1f} cm² on the bed, {way['height_mm']:.0f} mm high, "
+            + (f"{way['overhang_mm2'] / 100:.1f} cm² over air" if way["overhang_mm2"] >= 1 else "nothing over air"),
+        }
+        for way in found
+    ]
+
+
+def placement_words(placement: Mapping[str, Any]) -> str:
+    """150 %, turned by 90° about x; empty when it stands as in its file."""
+    scale, rotation = placement.get("scale", [1, 1, 1]), placement.get("rotation", [0, 0, 0])
+    percents = " × ".join(dict.fromkeys(f"{factor * 100:g} %" for factor in scale))
+    return ", ".join(filter(None, [percents if percents != "100 %" else "", _turned(rotation).lower()]))
+
+
+def _turned(rotation: list[float]) -> str:
+    turns = [f"{angle:.0f}° about {axis}" for angle, axis in zip(rotation, "xyz", strict=True) if round(angle)]
+    return f"Turned by {', '.join(turns)}" if turns else ""
+
+
 def _read(name: str, text: str) -> Any:
     setting, label = _DESCRIBED[name], described(name)["label"]
     if not setting["options"]:

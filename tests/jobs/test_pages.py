@@ -99,9 +99,11 @@ def test_printers_that_it_does_not_fit_are_shown_with_the_reason(cast: Cast) -> 
     grant(cast.sam, cast.cellar, Role.VIEW)
     tall = model(cast.sam, size=(40, 30, 300))
     shown = page(cast.sam, f"/submit/{tall.pk}/")
-    assert "Too small: it prints up to 220 × 220 × 250 mm" in shown
+    assert "Too small for it as it is: up to 220 × 220 × 250 mm" in shown
+    assert "None fits it as it is" in shown  # but it may be scaled or turned
     assert "You may look at it, not print on it" in shown
-    assert shown.count('name="printer"') == shown.count("disabled>") - 1 == 3  # both printers, any, and the button
+    assert re.search(f'value="{cast.cellar.pk}"[^>]*disabled', shown)
+    assert not re.search(f'value="{cast.anvil.pk}"[^>]*disabled', shown)
 
 
 def test_the_printer_that_was_asked_for_is_chosen_already(cast: Cast) -> None:
@@ -207,6 +209,46 @@ def test_a_material_or_quality_that_one_may_not_see_is_not_there(cast: Cast, kin
     for pk in (str(hidden.pk), str(uuid4()), "draft"):
         assert submit(cast.sam, model(cast.sam), **{kind.kind.value: pk}).status_code == 404
     assert not Job.objects.exists()
+
+
+def given(user: User, x: float, y: float, z: float) -> Model3D:
+    """Really uploaded."""
+    as_(user).post("/submit/", {"file": stl(x, y, z)})
+    return Model3D.objects.latest("created_at")
+
+
+def test_a_model_that_is_too_large_may_be_scaled_and_turned(cast: Cast) -> None:
+    made = given(cast.sam, 20, 30, 400)
+    assert submit(cast.sam, made).status_code == 422
+    assert submit(cast.sam, made, size="50").status_code == 302
+    assert submit(cast.sam, made, size="55.5", stand="90,0,0").status_code == 422  # 222 mm on a bed of 220
+    half, *_ = Job.objects.all()
+    assert half.placed_size == [10, 15, 200]
+    assert "Stands 50 % " in words(page(cast.sam, f"/jobs/{half.pk}/"))
+
+
+@pytest.mark.parametrize("form", [{"size": "0"}, {"size": "big"}, {"stand": "90"}, {"stand": "a,b,c"}])
+def test_sizes_and_turns_that_make_no_sense_are_refused(cast: Cast, form: dict[str, str]) -> None:
+    assert submit(cast.sam, given(cast.sam, 20, 30, 40), **form).status_code == 422
+    assert not Job.objects.exists()
+
+
+def test_sides_to_stand_on_are_suggested_to_the_owner(cast: Cast) -> None:
+    made = given(cast.sam, 20, 30, 40)
+    shown = words(page(cast.sam, f"/submit/{made.pk}/stands/"))
+    assert "12.0 cm² on the bed, 20 mm high, nothing over air" in shown
+    assert as_(cast.tina).get(f"/submit/{made.pk}/stands/").status_code == 404
+
+
+def test_the_same_is_printed_once_more(cast: Cast) -> None:
+    first = job(cast.sam, JobStatus.COMPLETED, printer=cast.anvil, copies=2, settings={"walls": 3})
+    assert f'action="/jobs/{first.pk}/again/"' in page(cast.sam, f"/jobs/{first.pk}/")
+    answer = as_(cast.sam).post(f"/jobs/{first.pk}/again/")
+    again = Job.objects.exclude(pk=first.pk).get()
+    assert answer["Location"] == f"/jobs/{again.pk}/"
+    assert (again.owner, again.printer, again.copies, again.settings) == (cast.sam, cast.anvil, 2, {"walls": 3})
+    for user in (cast.tina, cast.olivia, cast.mallory):
+        assert as_(user).post(f"/jobs/{first.pk}/again/").status_code == 404
 
 
 def test_nobody_submits_to_a_printer_without_the_right(cast: Cast) -> None:
