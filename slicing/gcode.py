@@ -309,7 +309,7 @@ def _picture(path: Path, found: Survey, pictures: list[Thumbnail]) -> bytes | No
     from slicing import relief
 
     for one in sorted(pictures, key=lambda one: one.width * one.height, reverse=True)[:1]:
-        with contextlib.suppress(OSError, ValueError, SyntaxError):
+        with contextlib.suppress(ValueError):
             return drawing.redrawn(one.data)
     return relief.drawn(path, found)
 

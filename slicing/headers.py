@@ -10,8 +10,10 @@ import base64
 import binascii
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 #: bytes at the begin and at the end of a file where these comments are
 HEAD, TAIL = 4 << 20, 1 << 20
@@ -157,28 +159,39 @@ def _number(text: str) -> float | None:
 
 
 # -- pictures
-_BLOCK = re.compile(
-    rb"^; ?thumbnail(?:_(\w{1,8}))? begin[ \t]+(\d{1,4})x(\d{1,4})[ \t]+(\d{1,8})[^\n]*\n"
-    rb"((?:;[^\n]*\n)*?); ?thumbnail(?:_\w{1,8})? end",
-    re.MULTILINE,
+_BEGIN = re.compile(
+    rb"^; ?thumbnail(?:_(\w{1,8}))? begin[ \t]+(\d{1,4})x(\d{1,4})[ \t]+(\d{1,8})[^\n]*\n", re.MULTILINE
 )
+_END = re.compile(rb"^; ?thumbnail(?:_\w{1,8})? end", re.MULTILINE)
 _FORMATS = {b"": "png", b"PNG": "png", b"JPG": "jpg", b"QOI": "qoi"}
 _MAGIC = {"png": b"\x89PNG\r\n", "jpg": b"\xff\xd8\xff", "qoi": b"qoif"}
 
 
 def thumbnails(head: bytes) -> list[Thumbnail]:
     """Pictures in base64 blocks, ``; thumbnail begin 300x300 12345``. What is damaged is left out."""
-    found = []
-    for kind, width, height, length, body in _BLOCK.findall(head)[:MOST_PICTURES]:
-        encoded = re.sub(rb"[;\s]", b"", body)
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            continue
-        name = _FORMATS.get(kind.upper())
-        if name and len(encoded) == int(length) and data.startswith(_MAGIC[name]):
-            found.append(Thumbnail(int(width), int(height), name, data))
+    begins = list(_BEGIN.finditer(head))
+    ends = [match.start() for match in _END.finditer(head)]
+    found: list[Thumbnail] = []
+    for match, following in zip_longest(begins, begins[1:]):
+        at = bisect_left(ends, match.end())
+        if at == len(ends) or len(found) == MOST_PICTURES:
+            break
+        if following is None or ends[at] < following.start():
+            found += _decoded(match, head[match.end() : ends[at]])
     return found
+
+
+def _decoded(begin: re.Match[bytes], body: bytes) -> list[Thumbnail]:
+    """The picture of one block; none when it is not what it says."""
+    encoded = re.sub(rb"[;\s]", b"", body)
+    name = _FORMATS.get((begin[1] or b"").upper())
+    if name is None or len(encoded) != int(begin[4]):
+        return []
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return []
+    return [Thumbnail(int(begin[2]), int(begin[3]), name, data)] if data.startswith(_MAGIC[name]) else []
 
 
 def thumbnail_block(width: int, height: int, png: bytes) -> bytes:

@@ -314,11 +314,14 @@ def png(image: Image.Image) -> bytes:
 
 
 def redrawn(data: bytes) -> bytes:
-    """A stranger's picture as a PNG of ours, at most SIZE large. Raises OSError or ValueError for what is none."""
-    with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "QOI"]) as opened:
-        if opened.width * opened.height > MOST_IMAGE:
-            raise ValueError("The picture is too large.")
-        image = opened.convert("RGBA")
+    """A stranger's picture as a PNG of ours, at most SIZE large. Raises ValueError for what is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "QOI"]) as opened:
+            if opened.width * opened.height > MOST_IMAGE:
+                raise ValueError("The picture is too large.")
+            image = opened.convert("RGBA")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("This is not a picture.") from error
     image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     return png(image)
 

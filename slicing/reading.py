@@ -38,7 +38,7 @@ INCHES = "The G-code uses inches, which cannot be checked."
 
 _COLUMN = np.full(256, -1)
 _COLUMN[list(WORDS)] = np.arange(len(WORDS))
-_IN_BRACKETS = re.compile(rb"\([^)\n]*\)")
+_IN_BRACKETS = re.compile(rb"\([^()\n]*\)")
 _LINE_NUMBER = re.compile(rb"^[ \t]*[Nn]\d+[ \t]*|\*\d+[ \t]*\r?$", re.MULTILINE)
 _GAP = re.compile(rb"(?<=[A-Za-z])[ \t]+(?=[-+.\d])")
 _MOVE = re.compile(rb"G0*[0-3](?!\d)|G0*92(?!\d)")
@@ -253,7 +253,7 @@ _CODE = re.compile(rb"([GMT])0*(\d{1,5})(?![\d.])")
 _HEATS = {104: "nozzle", 109: "nozzle", 140: "bed", 190: "bed", 141: "chamber", 191: "chamber"}
 _ASKED = re.compile(rb"[SR] *" + _NUMBER)
 _OF_TOOL = re.compile(rb"T *(\d{1,2})")
-_HEATER = re.compile(rb"SET_HEATER_TEMPERATURE\b.*?HEATER *= *(\w+).*?TARGET *= *" + _NUMBER)
+_TARGET = re.compile(_NUMBER)
 _KLIPPER_HEATERS = {"EXTRUDER": "nozzle", "HEATER_BED": "bed"}
 
 
@@ -355,13 +355,15 @@ def _m_code(number: int, line: bytes, state: State) -> _Happening | None:
 
 
 def _klipper_heater(line: bytes) -> _Happening | None:
-    match = _HEATER.match(line)
-    if match is None:
+    """Of ``SET_HEATER_TEMPERATURE HEATER=extruder1 TARGET=210``."""
+    words = dict(word.partition(b"=")[::2] for word in line.split())
+    target = _TARGET.match(words.get(b"TARGET", b""))
+    if target is None:
         return None
-    name = match[1].decode("ascii", "replace")
+    name = words.get(b"HEATER", b"").decode("ascii", "replace")
     plain = name.rstrip("0123456789")
     part, number = _KLIPPER_HEATERS.get(plain, "chamber"), name.removeprefix(plain)
-    heat = Heat(part, float(match[2]), wait=False, tool=int(number[:2] or 0) if part == "nozzle" else 0)
+    heat = Heat(part, float(target[1]), wait=False, tool=int(number[:2] or 0) if part == "nozzle" else 0)
     return _Happening("heat", found=heat)
 
 

@@ -276,6 +276,15 @@ def test_pictures_of_other_kinds_are_known_and_damaged_ones_left_out() -> None:
     assert [(one.format, one.width) for one in found] == [("jpg", 64), ("qoi", 48), ("png", 32)]
 
 
+def test_pictures_that_never_end_cost_no_time() -> None:
+    """Each of them would be looked for to the end of the head: 10 000 times a megabyte."""
+    begins = b"; thumbnail begin 9x9 99\n; AAAA\n" * 30_000
+    good = thumbnail_block(8, 8, png(90))
+    assert len(thumbnails(begins + good)) == 1
+    assert thumbnails(begins) == []
+    assert len(thumbnails(good * 100)) == 12, "no slicer writes more"
+
+
 # -- as a child process, and from strangers
 def test_as_a_program_it_prints_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.gcode"

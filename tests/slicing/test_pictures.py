@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,13 @@ def test_a_strangers_picture_is_drawn_anew(kind: str) -> None:
         assert (image.format, image.size) == ("PNG", (512, 256))
 
 
+def giant(size: int) -> bytes:
+    """A small file that says it is a large picture."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    chunks = (struct.pack(">I", 13), head, struct.pack(">I", zlib.crc32(head)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + struct.pack(">I", 9) + b"IDAT" + bytes(40)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -237,11 +245,12 @@ def test_a_strangers_picture_is_drawn_anew(kind: str) -> None:
         b"<svg onload=alert(1)>",
         encoded(Image.new("RGB", (9, 9)), "GIF"),
         encoded(Image.new("RGB", (99, 99)), "PNG")[:80],
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 60000, 60000, 8, 2, 0, 0, 0, 0),
+        giant(60_000),
+        giant(2_500),
     ],
 )
 def test_what_is_no_picture_or_a_giant_is_refused(data: bytes) -> None:
-    with pytest.raises((OSError, ValueError, SyntaxError)):
+    with pytest.raises(ValueError, match="picture"):
         redrawn(data)
 
 

@@ -162,6 +162,24 @@ def test_an_exponent_is_none_in_g_code_but_filament() -> None:
     assert (ends("G1 X1e5"), filament("G1 X1e5")) == ([1, 0, 0], 5)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"G1 X1 " + b"(" * 300_000,
+        b"SET_HEATER_TEMPERATURE " + b"HEATER=a " * 30_000,
+        b"M104 " + b"S " * 150_000,
+        b"a" * 300_000,
+        b" " * 300_000 + b";",
+        b"G1 " + b"X " * 150_000,
+        b"N" + b" " * 300_000,
+    ],
+)
+def test_long_lines_cost_no_more_than_they_are_long(line: bytes) -> None:
+    """What looks from each of its places on to the end of a line would take hours here."""
+    with contextlib.suppress(SlicingError):
+        list(replay([rows(line + b"\n")], State()))
+
+
 def test_a_file_in_chunks_is_the_file() -> None:
     text = (SAMPLES / "prusaslicer.gcode").read_bytes()
     whole = list(chunks(io.BytesIO(text)))
