@@ -185,14 +185,19 @@ class _Homes:
 
 
 def _shortcut(way: Floats, home: shapely.Geometry) -> Floats:
-    """Without the points that a straight line can skip: first halves, then ever smaller steps."""
+    """Without the points that a straight line can skip: to the last one if that can be seen from here, else half as
+    far, and so on."""
     kept, at = [0], 0
     while at < len(way) - 1:
-        reach = len(way) - 1
-        while reach > at + 1 and not shapely.contains(home, shapely.linestrings(way[[at, reach]])):
-            reach = at + max(1, (reach - at) // 2)
-        kept.append(reach)
-        at = reach
+        steps = [len(way) - 1 - at]
+        while steps[-1] > 1:
+            steps.append(steps[-1] // 2)
+        reach = at + np.array(steps[:-1], np.int64)
+        lines = np.empty((len(reach), 2, 2))
+        lines[:, 0], lines[:, 1] = way[at], way[reach]
+        seen = np.flatnonzero(shapely.contains(home, shapely.linestrings(lines)))
+        at = int(reach[seen[0]]) if len(seen) else at + 1
+        kept.append(at)
     return way[kept]
 
 
@@ -200,55 +205,49 @@ class _Inner:
     """Closed polygons, a little inside of an island, that travels may go along."""
 
     def __init__(self, rings: Paths) -> None:
-        self.points = np.concatenate(rings) if rings else np.empty((0, 2))
-        self.ahead = np.concatenate([np.roll(r, -1, axis=0) for r in rings]) if rings else np.empty((0, 2))
         lengths = np.array([len(r) for r in rings], np.int64)
+        self.points = np.concatenate(rings) if rings else np.empty((0, 2))
         self.starts, self.ring = offsets(lengths), np.repeat(np.arange(len(rings)), lengths)
+        ahead = np.concatenate([np.roll(r, -1, axis=0) for r in rings]) if rings else np.empty((0, 2))
+        self.side = ahead - self.points
+        self.length = np.hypot(self.side[:, 0], self.side[:, 1])
+        way = np.concatenate([[0.0], np.cumsum(self.length)])
+        self.total = way[self.starts[1:]] - way[self.starts[:-1]]
+        self.gone = way[:-1] - np.repeat(way[self.starts[:-1]], lengths)  # from the begin of the ring to each point
 
     def pieces(self, a: Floats, b: Floats) -> list[Floats]:
         """The ways along those rings that the straight way from a to b crosses."""
-        place, ring = self._hits(a, b)
+        place, edge, share = self._hits(a, b)
+        around, ring = self.gone[edge] + share * self.length[edge], self.ring[edge]
         found = []
-        while len(place):
-            mine = ring == ring[0]
-            last = place[mine].max()
-            if last > place[0]:
-                found.append(self._along(int(ring[0]), a + place[0] * (b - a), a + last * (b - a)))
-            beyond = place > last
-            place, ring = place[beyond], ring[beyond]
+        first = 0
+        while first < len(place):
+            last = int(np.flatnonzero(ring == ring[first])[-1])
+            if last > first:
+                inner = self._between(int(ring[first]), float(around[first]), float(around[last]))
+                found.append(np.vstack([a + place[first] * (b - a), inner, a + place[last] * (b - a)]))
+            first = last + 1
         return found
 
-    def _hits(self, a: Floats, b: Floats) -> tuple[Floats, Ints]:
-        """Where on the way from a (0) to b (1) it crosses a ring, and which; in order."""
-        way, side, off = b - a, self.ahead - self.points, self.points - a
-        denominator = way[0] * side[:, 1] - way[1] * side[:, 0]
+    def _hits(self, a: Floats, b: Floats) -> tuple[Floats, Ints, Floats]:
+        """Where on the way from a (0) to b (1) it crosses a ring, in order; which edge of it, and where on that."""
+        (x, y), side, off = b - a, self.side, self.points - a
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = (off[:, 0] * side[:, 1] - off[:, 1] * side[:, 0]) / denominator
-            u = (off[:, 0] * way[1] - off[:, 1] * way[0]) / denominator
-        hit = np.flatnonzero((t > 0) & (t < 1) & (u >= 0) & (u < 1))
+            scale = 1.0 / (x * side[:, 1] - y * side[:, 0])
+            t = (off[:, 0] * side[:, 1] - off[:, 1] * side[:, 0]) * scale
+            u = (off[:, 0] * y - off[:, 1] * x) * scale
+            hit = np.flatnonzero((t > 0) & (t < 1) & (u >= 0) & (u < 1))
         order = hit[np.argsort(t[hit])]
-        return t[order], self.ring[order]
+        return t[order], order, u[order]
 
-    def _along(self, ring: int, a: Floats, b: Floats) -> Floats:
-        """The shorter way along the ring from a to b, both on it."""
-        points = self.points[self.starts[ring] : self.starts[ring + 1]]
-        side = self.ahead[self.starts[ring] : self.starts[ring + 1]] - points
-        gone = np.concatenate([[0.0], np.cumsum(np.hypot(side[:, 0], side[:, 1]))])
-        total = gone[-1]
-        begin, end = (_place(points, side, gone, p) for p in (a, b))
+    def _between(self, ring: int, begin: float, end: float) -> Floats:
+        """The points on the shorter way around a ring from one place to another, mm from its begin."""
+        low, high = self.starts[ring], self.starts[ring + 1]
+        points, gone, total = self.points[low:high], self.gone[low:high], float(self.total[ring])
         forward = (end - begin) % total
-        ahead = forward <= total / 2
-        if not ahead:
-            begin, forward = end, total - forward
-        place = (gone[:-1] - begin) % total
-        between = np.flatnonzero((place > 0) & (place < forward))
-        inner = points[between[np.argsort(place[between])]]
-        return np.vstack([a, inner, b]) if ahead else np.vstack([a, inner[::-1], b])
-
-
-def _place(points: Floats, side: Floats, gone: Floats, p: Floats) -> float:
-    """How far around a ring the point p of it lies."""
-    share = np.clip((side * (p - points)).sum(axis=1) / np.maximum((side * side).sum(axis=1), 1e-12), 0, 1)
-    apart = ((points + side * share[:, None] - p) ** 2).sum(axis=1)
-    k = int(np.argmin(apart))
-    return float(gone[k] + share[k] * (gone[k + 1] - gone[k]))
+        if forward <= total / 2:
+            first, last = np.searchsorted(gone, [begin, end], "right")
+            return points[first:last] if begin <= end else np.concatenate([points[first:], points[:last]])
+        first, last = np.searchsorted(gone, [end, begin], "right")
+        back = points[first:last] if end <= begin else np.concatenate([points[first:], points[:last]])
+        return back[::-1]
