@@ -214,14 +214,19 @@ def submit(
     if model is not None and placement:
         _place(job, model, placement)
     _require_a_printer(job)
-    with transaction.atomic():
-        job.save(force_insert=True)
-        _append(job, "", job.status, "submitted", "", owner)
-        if gcode is not None:
-            make_ready(job)
-        else:
-            enqueue("jobs.slice", job.pk)
+    _store(job)
     return job
+
+
+@transaction.atomic
+def _store(job: Job) -> None:
+    """From here on it is somebody's turn: the slicer's, or whoever approves, or the queue's."""
+    job.save(force_insert=True)
+    _append(job, "", job.status, "submitted", "", job.owner)
+    if job.model is not None:
+        enqueue("jobs.slice", job.pk)
+    else:
+        make_ready(job)
 
 
 def again(job: Job, by: User) -> Job:
