@@ -296,11 +296,13 @@ def _kept_picture(model: Model3D) -> bytes | None:
 
 
 def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path, picture: Path) -> Gcode:
+    from slicing.gcode import facts as read_facts
+
     gcode.bytes = out.stat().st_size
     gcode.sha256 = _sha256(out)
     gcode.time_s, gcode.layers = result.time_s, result.layers
     gcode.filament_mm, gcode.filament_g = result.filament_mm, result.filament_g
-    gcode.facts = {"bounds": result.bounds, **result.facts}
+    gcode.facts = {**read_facts(out), "bounds": result.bounds, **result.facts}  # the same as of uploads, and more
     try:
         with transaction.atomic():
             _store(gcode, out, picture)

@@ -21,6 +21,7 @@ from slicing import gallery
 from slicing.headers import thumbnail_block
 from slicing.models import Gcode, Model3D
 from slicing.pictures import png
+from slicing.services import slice_model
 from tests import shapes
 from tests.api import api, ok, refused
 from tests.cast import Cast
@@ -216,6 +217,18 @@ def test_a_job_without_any_picture_says_so(cast: Cast, part: Model3D) -> None:
     job = job_of(cast, part, None)
     part.picture.delete()
     refused(api(cast.sam).get(f"/api/jobs/{job.pk}/picture/"), 404, "no_picture")
+
+
+def test_what_is_sliced_here_has_picture_layers_and_facts_like_an_upload(cast: Cast, part: Model3D) -> None:
+    code = slice_model(part, cast.anvil.profile, {}, lambda share: None)
+    job = job_of(cast, part, code)
+    assert shown(api(cast.sam).get(f"/api/jobs/{job.pk}/picture/")).size == (512, 512)
+    for number in (1, code.layers):
+        shown(api(cast.sam).get(f"/api/jobs/{job.pk}/layers/{number}/picture/"))
+    refused(api(cast.sam).get(f"/api/jobs/{job.pk}/layers/{code.layers + 1}/picture/"), 404, "no_layer")
+    assert (code.facts["slicer"], code.facts["layers"], code.facts["height"]) == ("Print Farm", code.layers, 8)
+    assert code.facts["slicer_time_s"] == pytest.approx(code.time_s, abs=1)
+    assert [one["width"] for one in code.facts["thumbnails"]] == [16, 32, 220, 300]
 
 
 def test_facts_of_an_upload_are_kept_with_it(cast: Cast, program: Gcode) -> None:
