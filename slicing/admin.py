@@ -14,8 +14,11 @@ from unfold.decorators import action
 from farm.admin import RecordAdmin, StaffAdmin, each
 from farm.errors import FarmError
 from slicing import profiles, services
-from slicing.forms import MaterialForm, PrinterProfileForm, QualityForm, TakeOverForm
+from slicing.forms import PREFIX, MaterialForm, PrinterProfileForm, QualityForm, TakeOverForm
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, ProfileRevision, Quality
+
+#: first in every form
+CALLED = ("name", "note", "engine", "order", "groups")
 
 
 class ProfileAdmin(StaffAdmin):
@@ -25,6 +28,15 @@ class ProfileAdmin(StaffAdmin):
     search_fields = ("name", "note")
     filter_horizontal = ("groups",)
     actions = ("make_default",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What it is called, what the machine is, and its settings."""
+        names = [name for name in self.form.base_fields if name not in self.readonly_fields]
+        called = [name for name in CALLED if name in names]
+        said = [name for name in names if name.startswith(PREFIX)]
+        machine = [name for name in names if name not in (*called, *said)]
+        parts = [(None, [*called, *self.readonly_fields]), ("Machine", machine), ("Settings", said)]
+        return [(title, {"fields": fields}) for title, fields in parts if fields]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """The groups are saved by the form, afterwards."""

@@ -93,13 +93,14 @@ def _field(name: str) -> forms.Field:
         )  # fmt: skip
     whole = isinstance(default, int)
     kind: Any = forms.IntegerField if whole else forms.FloatField
+    widget: Any = UnfoldAdminIntegerFieldWidget if whole else UnfoldAdminDecimalFieldWidget
     field: forms.Field = kind(
         label=f"{label}, {meta['unit']}" if meta["unit"] else label,
         required=False,
         min_value=meta["low"],
         max_value=meta["high"],
         help_text=f"{meta['meaning']}. {meta['low']:g} to {meta['high']:g}.",
-        widget=UnfoldAdminIntegerFieldWidget if whole else UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
+        widget=widget(attrs={"step": 1 if whole else "any", "placeholder": f"{default:g}, if nothing else is said"}),
     )
     return field
 
