@@ -53,14 +53,14 @@ def test_a_child_has_limits_and_knows_no_secrets(monkeypatch: pytest.MonkeyPatch
 def test_a_child_that_hoards_memory_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "MEMORY", 512 << 20)
     with pytest.raises(Invalid, match="more memory or time than one upload may use") as refusal:
-        facts_of(GREEDY, "grow")
+        facts_of(GREEDY, "grow", seconds=240)
     assert refusal.value.code == "unreadable"
 
 
 def test_a_child_that_fills_the_disk_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "FILE", 4 << 20)
     with pytest.raises(Invalid, match="more memory or time"):
-        facts_of(GREEDY, "write")
+        facts_of(GREEDY, "write", seconds=240)
 
 
 def test_a_child_that_computes_for_ever_ends_with_a_sentence() -> None:
@@ -80,18 +80,18 @@ def test_a_child_that_crashes_is_a_sentence_to_its_owner_and_a_line_in_the_log(
     way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Invalid) as refusal:
-        facts_of(GREEDY, way)
+        facts_of(GREEDY, way, seconds=240)
     assert "Traceback" not in refusal.value.message
     assert "child_gave_no_facts" in caplog.text
 
 
 def test_what_a_child_says_of_a_file_is_the_answer() -> None:
     with pytest.raises(Invalid, match="not a file that anybody reads"):
-        facts_of(GREEDY, "complain")
+        facts_of(GREEDY, "complain", seconds=240)
 
 
 def test_facts_that_are_out_count_also_if_the_child_crashes_afterwards() -> None:
-    assert facts_of(GREEDY, "falter") == {"triangles": 12}
+    assert facts_of(GREEDY, "falter", seconds=240) == {"triangles": 12}
 
 
 # -- names
