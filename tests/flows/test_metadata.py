@@ -13,8 +13,9 @@ import pytest
 import requests
 from PIL import Image
 
+from slicing.engines import engine
 from slicing.engines.base import Machine, SliceResult, SliceSettings
-from slicing.engines.planar import PlanarEngine
+from slicing.engines.site import Site, missing
 from slicing.finishing import Finish, finish
 from slicing.gcode import facts
 from slicing.headers import thumbnails
@@ -33,9 +34,9 @@ VERSION = "1.2.3"
 class Sliced:
     """A model as the farm's workers slice it."""
 
-    def __init__(self, mesh: Mesh, path: Path) -> None:
+    def __init__(self, mesh: Mesh, path: Path, by: str = "planar") -> None:
         self.path = path
-        self.result: SliceResult = PlanarEngine().slice(mesh, Machine(), SETTINGS, path)
+        self.result: SliceResult = engine(by, Site()).slice(mesh, Machine(), SETTINGS, path)
         when = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
         picture = png(render(mesh.triangles))
         finish(
@@ -68,6 +69,22 @@ def bust(tmp_path_factory: pytest.TempPathFactory) -> Sliced:
     return made
 
 
+def by_another(name: str, folder: Path) -> Sliced:
+    if reason := missing(name, Site()):
+        pytest.skip(reason)
+    return Sliced(shapes.mesh(shapes.gear(18, 12, 5)), folder / f"gear by {name}.gcode", by=name)
+
+
+@pytest.fixture(scope="module")
+def by_prusaslicer(tmp_path_factory: pytest.TempPathFactory) -> Sliced:
+    return by_another("prusaslicer", tmp_path_factory.mktemp("sliced"))
+
+
+@pytest.fixture(scope="module")
+def by_cura(tmp_path_factory: pytest.TempPathFactory) -> Sliced:
+    return by_another("cura", tmp_path_factory.mktemp("sliced"))
+
+
 def ask(peer: Any, path: str, **params: str) -> Any:
     answer = requests.get(f"{peer.url}{path}", params=params, headers={"X-Api-Key": peer.api_key}, timeout=30)
     answer.raise_for_status()
@@ -85,7 +102,7 @@ def give(peer: Any, path: str, file: Path) -> None:
     answer.raise_for_status()
 
 
-@pytest.mark.parametrize("name", ["gear", "bust"])
+@pytest.mark.parametrize("name", ["gear", "bust", "by_prusaslicer", "by_cura"])
 def test_moonraker_reads_what_we_say(peers: Peers, request: pytest.FixtureRequest, name: str) -> None:
     made: Sliced = request.getfixturevalue(name)
     peer: Peer = peers["moonraker"]
