@@ -72,16 +72,17 @@ def lines_of(
     """All lines of the print, in no order yet, and sentences about what may go wrong with them."""
     hanging = overhang.hanging_layers(found)
     report(0.1)
-    spans = overhang.bridges(found, hanging, flow, settings)
+    below = overhang.ground(found, hanging)
+    spans = overhang.bridges(found, hanging, below, flow, settings)
     report(0.3)
     held = supports(found, layers, flow, settings, _share(report, 0.3, 0.4))
     fillings = fill(found, spans.rings, flow, settings, crew, _share(report, 0.4, 0.7))
-    paths = toolpaths(found, fillings, Air(hanging, spans, held), flow, settings, crew, _share(report, 0.7, 1.0))
+    paths = toolpaths(found, fillings, Air(hanging, below, spans, held), flow, settings, crew, _share(report, 0.7, 1.0))
     notes = unprinted(found, paths, layers, settings)
     if settings.supports == "none":
         notes += [
             f"A piece begins in the air at a height of {layers.tops[layer - 1]:.1f} mm; it needs supports."
-            for layer in overhang.floating(found, hanging)[:1]
+            for layer in overhang.floating(found, hanging, below)[:1]
         ]
     return paths, notes
 

@@ -25,6 +25,8 @@ ANCHORED = 0.6  # share of the lines that must be held at both ends
 EXTRA_SPACING = 0.05  # mm between the round threads of a bridge, as in PrusaSlicer
 EVENTS = 3_000_000
 
+Areas = NDArray[np.object_]  # of shapely geometries
+
 
 @dataclass(frozen=True, slots=True)
 class Bridges:
@@ -74,19 +76,39 @@ def _hanging(outlines: Rings, layers: Ints, count: int, least: float) -> Ints:
     return np.unique(free.layer[free.high - free.low > least * GRID])
 
 
-def floating(found: Regions, hanging: Ints) -> list[int]:
+def ground(found: Regions, hanging: Ints) -> Areas:
+    """(layers,) the material of every layer that a hanging one lies on; None for others."""
+    wanted = np.zeros(len(found.like), bool)
+    wanted[hanging - 1] = True
+    out = np.full(len(found.like), None, dtype=object)
+    rings = found.outlines.take(wanted[found.outlines.layer])
+    if not len(rings):
+        return out
+    linear = shapely.linearrings(rings.points, indices=rings.ring_of_point())
+    outer = np.diff(rings.island, prepend=-1) != 0  # of an island the first ring is the outline, the others are holes
+    islands = shapely.polygons(linear, indices=np.cumsum(outer) - 1)
+    layers, which = np.unique(rings.layer[outer], return_inverse=True)
+    out[layers] = shapely.multipolygons(islands, indices=which)
+    shapely.prepare(out[layers])
+    return out
+
+
+def floating(found: Regions, hanging: Ints, below: Areas) -> list[int]:
     """Layers in which an island begins with nothing below it."""
-    outlines = by_layer(found.outlines, len(found.like))
-    begins = []
-    for layer in hanging.tolist():
-        below = shapely.union_all([shapely.Polygon(i[0], i[1:]) for i in union(outlines[layer - 1])])
-        here = [shapely.Polygon(i[0], i[1:]) for i in union(outlines[layer])]
-        if not shapely.intersects(np.array(here), below).all():
-            begins.append(layer)
-    return begins
+    outlines = found.outlines
+    first = np.flatnonzero(np.diff(outlines.island, prepend=-1) != 0)
+    first = first[np.isin(outlines.layer[first], hanging)]
+    begin = outlines.points[outlines.starts[first]]
+    layer = outlines.layer[first]
+    # most islands begin above material; only the others are looked at as a whole
+    asked = first[~shapely.contains_xy(below[layer - 1], begin[:, 0], begin[:, 1])]
+    ends = outlines.starts[asked + 1]
+    shapes = [shapely.Polygon(outlines.points[a:b]) for a, b in zip(outlines.starts[asked], ends, strict=True)]
+    lost = ~shapely.intersects(np.array(shapes, dtype=object), below[outlines.layer[asked] - 1])
+    return [int(k) for k in np.unique(outlines.layer[asked[lost]])]
 
 
-def bridges(found: Regions, hanging: Ints, flow: Flow, settings: Settings) -> Bridges:
+def bridges(found: Regions, hanging: Ints, ground: Areas, flow: Flow, settings: Settings) -> Bridges:
     """Where infill spans air between two supports."""
     thread = settings.nozzle_diameter * math.sqrt(settings.bridge_flow)
     fills = by_layer(found.fill, len(found.like))
@@ -98,9 +120,7 @@ def bridges(found: Regions, hanging: Ints, flow: Flow, settings: Settings) -> Br
         free = grown(grown(free, -THINNEST / 2), THINNEST / 2)
         if not free:
             continue
-        below = shapely.union_all([shapely.Polygon(i[0], i[1:]) for i in union(outlines[layer - 1])])
-        shapely.prepare(below)
-        for island, area, angle in _spans(found.fill, layer, free, below):
+        for island, area, angle in _spans(found.fill, layer, free, ground[layer - 1]):
             pieces.append((layer, island, area))
             angles += [angle] * len(area)
     return Bridges(collect(pieces), np.array(angles), thread)
@@ -178,22 +198,18 @@ def _lines_across(span: shapely.Geometry, below: shapely.Geometry, angle: float)
     return length, held
 
 
-def grades(points: Floats, layer: Ints, found: Regions, hanging: Ints, width: float) -> Ints:
+def grades(points: Floats, layer: Ints, below: Areas, hanging: Ints, width: float) -> Ints:
     """(n,) for points on centre lines of walls: 0 held by the layer below, 1 by less than half of the line's width,
     2 not at all."""
     out = np.zeros(len(points), np.int64)
     asked = np.flatnonzero(np.isin(layer, hanging))
     if not len(asked):
         return out
-    outlines = by_layer(found.outlines, len(found.like))
-    wanted, which = np.unique(layer[asked], return_inverse=True)
-    below = [shapely.union_all([shapely.Polygon(i[0], i[1:]) for i in union(outlines[k - 1])]) for k in wanted.tolist()]
-    near = np.array(below)
-    shapely.prepare(near)
+    near = below[layer[asked] - 1]
     x, y = points[asked].T
-    off = ~shapely.contains_xy(near[which], x, y)
+    off = ~shapely.contains_xy(near, x, y)
     out[asked[off]] = 1
     free = np.flatnonzero(off)
-    held = shapely.dwithin(near[which[free]], shapely.points(x[free], y[free]), width / 2)
+    held = shapely.dwithin(near[free], shapely.points(x[free], y[free]), width / 2)
     out[asked[free[~held]]] = 2
     return out

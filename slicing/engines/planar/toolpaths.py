@@ -42,6 +42,7 @@ class Air:
     """What is over air, and what is done about it."""
 
     hanging: Ints  # layers that hang over air somewhere
+    below: overhang.Areas  # what each of these lies on, see overhang.ground
     spans: overhang.Bridges
     held: Supports
 
@@ -60,7 +61,7 @@ def toolpaths(
 
     def wall(depth: int, step: Step) -> Toolpaths:
         kind = WALL if depth else OUTER_WALL
-        return _graded(_loops(found.walls[depth], kind, flow, settings.seam), found, air, flow)
+        return _graded(_loops(found.walls[depth], kind, flow, settings.seam), air, flow)
 
     def thin(step: Step) -> Toolpaths:
         return _thin(found, thin_lines(found.thin, *_thin_wall_sizes(flow, settings)), THIN_WALL, flow)
@@ -124,7 +125,7 @@ def _loops(rings: Rings, kind: int, flow: Flow, seam: str) -> Toolpaths:
     return Toolpaths.of(rings.points[index], offsets(lengths + 1), rings.layer, rings.island, kind, area, closed=True)
 
 
-def _graded(paths: Toolpaths, found: Regions, air: Air, flow: Flow) -> Toolpaths:
+def _graded(paths: Toolpaths, air: Air, flow: Flow) -> Toolpaths:
     """Walls cut where what is below them changes, and told what that is."""
     owner = paths.owner()
     asked = np.isin(paths.layer, air.hanging)[owner]
@@ -136,7 +137,7 @@ def _graded(paths: Toolpaths, found: Regions, air: Air, flow: Flow) -> Toolpaths
     step, origin = ramp(count), np.repeat(np.arange(len(count)), count)
     points = paths.points[origin] + way[origin] * (step / count[origin])[:, None]
     middle = points + way[origin] / (2 * count[origin])[:, None]
-    grade = overhang.grades(middle, paths.layer[owner[origin]], found, air.hanging, flow.width)
+    grade = overhang.grades(middle, paths.layer[owner[origin]], air.below, air.hanging, flow.width)
     grade[last[origin]] = HELD
     before = np.concatenate([[HELD], grade[:-1]])
     keep = (step == 0) | (grade != before)
