@@ -182,14 +182,17 @@
     arrange();
   }
 
-  // -- asking the server anew, at most once a second each
-  const lastLook = new WeakMap();
+  // -- asking the server anew, at most once a second each; by id, because an answer replaces the element
+  const lastLook = new Map();
 
-  function look(element) {
-    const wait = 1000 - (Date.now() - (lastLook.get(element) || 0));
+  function look({ id }) {
+    const wait = 1000 - (Date.now() - (lastLook.get(id) || 0));
     if (wait > 1000) return;  // one is on its way
-    lastLook.set(element, Date.now() + Math.max(0, wait));
-    setTimeout(() => htmx.trigger(element, "farm-look"), Math.max(0, wait));
+    lastLook.set(id, Date.now() + Math.max(0, wait));
+    setTimeout(() => {
+      const element = document.getElementById(id);
+      if (element) htmx.trigger(element, "farm-look");
+    }, Math.max(0, wait));
   }
 
   function jobChanged(id) {

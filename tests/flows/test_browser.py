@@ -294,7 +294,7 @@ def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab:
     page.get_by_role("button", name="One layer up").click()
     expect(page.get_by_text("Layer 21 of 40")).to_be_visible()
     picture = page.get_by_alt_text("The lines of one layer")
-    expect(picture).to_have_attribute("src", re.compile("/layers/21/"))
+    expect(picture).to_have_attribute("src", re.compile("/layers/21/"), timeout=2 * PATIENCE)
     wait_until(lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 800, "it is drawn", 60)
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel the job").click()
