@@ -27,7 +27,7 @@ Step = Callable[[float], None]  # is told the share done, 0..1; may raise
 #: s that another process may need longer, and times
 PATIENCE = 20.0
 #: segments of outline from which on a second process pays
-WORTH = 300_000
+WORTH = 150_000
 
 
 def hands(segments: int) -> int:
