@@ -131,6 +131,7 @@ def _pairs(data: bytes, without_spaces: bool) -> bytes:
     buf = np.frombuffer(data, np.uint8)
     pairs = (_PAIRS_WITHOUT_SPACES if without_spaces else _PAIRS)[buf]
     there = np.ones(pairs.shape, bool)
+    there[:, 1] = pairs[:, 0] != ord("\n")  # lines of odd length are filled up behind their end
     escapes = np.array([match.start() for match in _ESCAPE.finditer(data)], np.int64)
     if len(escapes):
         first, second = (buf[escapes] & 15) == 15, (buf[escapes] >> 4) == 15
@@ -141,6 +142,15 @@ def _pairs(data: bytes, without_spaces: bool) -> bytes:
         there[literal[literal < len(buf)]] = False
     text = pairs[there].tobytes()
     return text.replace(b"\0", b"")
+
+
+_MOVE_WITHOUT_SPACES = re.compile(rb"^G\d[\d.A-Z+-]*$", re.MULTILINE)
+_WORD = re.compile(rb"(?<=[\d.])(?=[A-Z])")
+
+
+def spaced(text: bytes) -> bytes:
+    """G1X10Y20 as G1 X10 Y20: packing leaves spaces out, and not everybody between us and the printer reads it so."""
+    return _MOVE_WITHOUT_SPACES.sub(lambda line: _WORD.sub(b" ", line[0]), text)
 
 
 # -- as if it were text

@@ -20,12 +20,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from slicing.bgcode import MAGIC, TextReader, is_binary
+from slicing.bgcode import MAGIC, TextReader, is_binary, spaced
 from slicing.engines.base import Machine, SlicingError
 from slicing.engines.motion import Moves, durations
 from slicing.engines.replay import check_bed, check_heat
 from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnail_block, thumbnails
-from slicing.reading import CHUNK, Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
+from slicing.reading import Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
 
 #: g/cm3; PLA, when a file does not say what it was made for
 DENSITY = 1.24
@@ -324,8 +324,7 @@ def _write_text(path: Path, text: Path) -> None:
                 for one in pictures:
                     if one.format == "png":
                         out.write(thumbnail_block(one.width, one.height, one.data))
-                while data := source.read(CHUNK):
-                    out.write(data)
+                out.writelines(spaced(lines) for _, lines in chunks(source))
 
 
 def machine_from(values: dict[str, Any]) -> Machine:

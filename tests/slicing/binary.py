@@ -12,14 +12,16 @@ Packer = Callable[[bytes], bytes]
 
 
 def meat(text: str, without_spaces: bool = False) -> bytes:
-    """MeatPack: two characters in a byte, the first in its low half; 15 says that a whole one follows."""
+    """MeatPack: two characters in a byte, the first in its low half; 15 says that a whole one follows. Each line is
+    packed by itself, one of odd length with a second newline."""
     table = NIBBLES.replace(" ", "E") if without_spaces else NIBBLES
     out = bytearray(b"\xff\xff\xfb" + (b"\xff\xff\xf7" if without_spaces else b""))
-    text += "\n" * (len(text) % 2)
-    for one, other in zip(text[::2], text[1::2], strict=True):
-        halves = [table.find(one), table.find(other)]
-        out.append((halves[0] & 15) | (halves[1] & 15) << 4)
-        out += "".join(char for char, half in zip((one, other), halves, strict=True) if half < 0).encode()
+    for line in text.splitlines(keepends=True):
+        line += "\n" * (len(line) % 2)
+        for one, other in zip(line[::2], line[1::2], strict=True):
+            halves = [table.find(one), table.find(other)]
+            out.append((halves[0] & 15) | (halves[1] & 15) << 4)
+            out += "".join(char for char, half in zip((one, other), halves, strict=True) if half < 0).encode()
     return bytes(out)
 
 
@@ -50,8 +52,11 @@ def binary(*blocks: bytes) -> bytes:
 
 
 def of_text(text: str, compression: int = 0, encoding: int = 0, size: int = 1000) -> bytes:
-    """A whole file, cut into blocks as slicers do (theirs are of 64 kB)."""
-    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    """A whole file, cut between lines into blocks as slicers do (theirs are of 64 kB)."""
+    parts = [""]
+    for line in text.splitlines(keepends=True):
+        parts += [""] if len(parts[-1]) + len(line) > size else []
+        parts[-1] += line
     pack: Callable[[str], bytes] = meat if encoding else str.encode
     return binary(
         block(FILE, b"Producer=PrusaSlicer 2.7.4\n"),

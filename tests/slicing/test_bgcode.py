@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slicing import gcode
-from slicing.bgcode import TextReader, blocks, unmeat
+from slicing.bgcode import TextReader, blocks, spaced, unmeat
 from slicing.engines.base import SlicingError
 from slicing.gcode import facts
 from tests.slicing import binary
@@ -76,6 +76,11 @@ def test_it_can_be_had_as_text_for_printers_that_know_nothing_else(
     assert again == said
 
 
+def test_moves_get_their_spaces_back_and_nothing_else_does() -> None:
+    text = b"G1X10Y-2.5E.3\nG28\nG1 X1 Y2\nM117 L3X4\n;G1X2Y3\nM73P5\nG92E0\n"
+    assert spaced(text) == b"G1 X10 Y-2.5 E.3\nG28\nG1 X1 Y2\nM117 L3X4\n;G1X2Y3\nM73P5\nG92 E0\n"
+
+
 def test_a_text_is_not_written_once_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gcode.main([str(SAMPLE), "--text", str(tmp_path / "text")]) == 0
     assert capsys.readouterr().out
@@ -87,12 +92,13 @@ def test_a_text_is_not_written_once_more(tmp_path: Path, capsys: pytest.CaptureF
 @settings(deadline=None)
 def test_any_text_survives_meatpack(without_spaces: bool, text: str) -> None:
     text = text.replace(" ", "") if without_spaces else text
-    assert unmeat(binary.meat(text, without_spaces)).decode().rstrip("\n") == text.rstrip("\n")
+    text += "\n"
+    assert unmeat(binary.meat(text, without_spaces)).decode() == text
 
 
 def test_packing_can_be_turned_off_and_reset_between() -> None:
     packed = binary.meat("G1 X10\n\n") + b"\xff\xff\xfaplain\n" + binary.meat("G1X5E2.5\n", True) + b"\xff\xff\xf9raw"
-    assert unmeat(packed) == b"G1 X10\n\nplain\nG1X5E2.5\n\nraw"
+    assert unmeat(packed) == b"G1 X10\n\nplain\nG1X5E2.5\nraw"
 
 
 def damaged(at: int, data: bytes) -> bytes:
