@@ -38,7 +38,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def slicer(name: str, tmp_path: Path) -> Engine:
-    return engine(name, Site(data=tmp_path / "data", seconds=120))
+    return engine(name, Site(data=tmp_path / "data", seconds=600))
 
 
 def sliced(
@@ -216,7 +216,7 @@ def program(folder: Path, script: str) -> Site:
     path = folder / "prusa-slicer"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return Site(programs={"prusaslicer": str(path)}, data=folder / "data", seconds=60)
+    return Site(programs={"prusaslicer": str(path)}, data=folder / "data", seconds=600)
 
 
 def attempt(where: Site, out: Path, **kept: Any) -> SliceResult:
