@@ -11,7 +11,7 @@ from farm.errors import Forbidden, NotFound
 from farm.models import User
 from jobs.models import Job, Print
 from printers import access
-from printers.models import Role
+from printers.models import Printer, Role
 
 
 def visible(user: User) -> QuerySet[Job]:
@@ -29,6 +29,11 @@ def queue(user: User) -> QuerySet[Job]:
         return Job.objects.all()
     operated = access.visible(user, Role.OPERATE)
     return Job.objects.filter(Q(owner=user) | Q(printer__in=operated) | Q(prints__printer__in=operated)).distinct()
+
+
+def printers_for(job: Job) -> QuerySet[Printer]:
+    """Where its owner may have it printed. Uploaded G-code can say anything to a machine: only who operates it may."""
+    return access.visible(job.owner, Role.SUBMIT if job.model_id else Role.OPERATE)
 
 
 def get(user: User, pk: Any) -> Job:

@@ -12,19 +12,18 @@ from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from farm.errors import Invalid
-from farm.models import User
 from farm.queue import enqueue
-from jobs import services
+from jobs import access, services
 from jobs.matching import Assignment, Need, Offer, match
 from jobs.models import Job, JobEvent, Print
 from jobs.states import JOB_QUEUED, PRINT_LIVE, JobStatus, PrintStatus
-from printers import access, telemetry
+from printers import telemetry
 from printers.drivers.base import PrinterStatus
-from printers.models import COMMAND_OPEN, BedClear, Command, Printer, Role
+from printers.models import BedClear, Command, CommandStatus, Printer
 from printers.services import clear_beds
 from slicing.models import PrinterProfile
 from slicing.services import make_settings
@@ -72,10 +71,9 @@ def offers_now() -> list[Offer]:
             printer__in=ids, status=PrintStatus.FAILED, spent=False, ended_at__gt=Now() - COOLDOWN
         ).values_list("printer_id", flat=True)
     )
-    # a start would wait behind it, and come too late
-    commanded = set(
-        Command.objects.filter(printer__in=ids, status__in=COMMAND_OPEN).values_list("printer_id", flat=True)
-    )
+    # a start would wait behind it, and come too late; what a bridge sent before it died holds nobody up
+    open_now = Q(status=CommandStatus.QUEUED) | Q(status=CommandStatus.SENT, fence=F("printer__lease__fence"))
+    commanded = set(Command.objects.filter(open_now, printer__in=ids).values_list("printer_id", flat=True))
     return [
         Offer(
             printer_id=printer.pk,
@@ -116,11 +114,11 @@ def _unready_though_idle(commanded: bool, clear: bool, failed: bool) -> str:
 
 def needs_of(jobs: list[Job]) -> list[Need]:
     """One need for each copy that waits, oldest job first."""
-    allowed = _allowed({job.owner for job in jobs})
+    allowed = _Allowed()
     accepting = _Accepting()
     needs = []
     for job in jobs:
-        need = _need(job, allowed[job.owner_id], accepting)
+        need = _need(job, allowed.printers(job), accepting)
         needs += [need] * missing_copies(job)
     return needs
 
@@ -130,8 +128,17 @@ def missing_copies(job: Job) -> int:
     return max(0, job.copies - sum(attempt.spent for attempt in job.prints.all()))
 
 
-def _allowed(owners: set[User]) -> dict[UUID, frozenset[UUID]]:
-    return {owner.pk: frozenset(access.visible(owner, Role.SUBMIT).values_list("pk", flat=True)) for owner in owners}
+class _Allowed:
+    """Where each owner may print models, and where G-code: asked once for each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[UUID, bool], frozenset[UUID]] = {}
+
+    def printers(self, job: Job) -> frozenset[UUID]:
+        key = (job.owner_id, job.model_id is None)
+        if key not in self._known:
+            self._known[key] = frozenset(access.printers_for(job).values_list("pk", flat=True))
+        return self._known[key]
 
 
 def _need(job: Job, allowed: frozenset[UUID], accepting: _Accepting) -> Need:

@@ -17,7 +17,6 @@ from jobs.looks import job_look, print_look
 from jobs.models import Job, Print
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus
 from printers import access as printer_access
-from printers.models import Role
 from printers.views import state_views
 
 _WAITING = (JobStatus.PREPARING, JobStatus.READY, JobStatus.ACTIVE)
@@ -44,12 +43,15 @@ def queue_of(user: User) -> dict[str, list[dict[str, Any]]]:
 def _hidden(waiting: Iterable[Job], named: set[UUID], seen: set[UUID]) -> set[UUID]:
     """Others' jobs that cannot come to a printer this person sees."""
     others = [row for row in waiting if row.pk not in named]
-    owners = {row.owner for row in others if row.printer_id is None}
+    anywhere = {(row.owner_id, row.model_id is None): row for row in others if row.printer_id is None}
     reach = {
-        owner.pk: not seen.isdisjoint(printer_access.visible(owner, Role.SUBMIT).values_list("pk", flat=True))
-        for owner in owners
+        key: not seen.isdisjoint(access.printers_for(row).values_list("pk", flat=True)) for key, row in anywhere.items()
     }
-    return {row.pk for row in others if not (row.printer_id in seen if row.printer_id else reach[row.owner_id])}
+
+    def comes_near(row: Job) -> bool:
+        return row.printer_id in seen if row.printer_id else reach[row.owner_id, row.model_id is None]
+
+    return {row.pk for row in others if not comes_near(row)}
 
 
 def _waiting(row: Job, named: bool, user: User) -> dict[str, Any]:

@@ -259,10 +259,13 @@ def _place(job: Job, model: Model3D, placement: dict[str, Any]) -> None:
 
 def _require_a_printer(job: Job) -> None:
     """There must be a printer that its owner may use and that this part fits on."""
-    if job.printer is not None:
-        candidates = [job.printer]
-    else:
-        candidates = list(printer_access.visible(job.owner, Role.SUBMIT).select_related("profile"))
+    allowed = access.printers_for(job).select_related("profile")
+    candidates = list(allowed.filter(pk=job.printer_id) if job.printer_id else allowed)
+    if not candidates and job.gcode is not None and printer_access.visible(job.owner, Role.SUBMIT).exists():
+        raise Forbidden(
+            "G-code is printed only where you operate the printer. Submit the model, or ask somebody of the staff.",
+            code="operate_needed",
+        )
     if not candidates:
         raise Forbidden("There is no printer that you may print on. Ask the people who run the lab.", code="no_printer")
     first: Invalid | None = None

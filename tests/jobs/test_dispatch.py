@@ -14,7 +14,7 @@ from jobs.states import JobStatus, PrintStatus
 from printers import commands
 from printers import services as printers
 from printers.drivers.base import LiveJob, PrinterStatus
-from printers.models import CommandKind, Grant, Printer, Role
+from printers.models import Command, CommandKind, CommandStatus, Grant, Lease, Printer, Role
 from slicing.models import PrinterProfile
 from tests.cast import Cast, attempt, falls_silent, gcode, grant, job, model, person, printer, says
 from tests.work import Work, committed
@@ -129,9 +129,20 @@ def test_a_right_that_was_taken_away_and_given_back(cast: Cast) -> None:
     assert placed() == {"bracket.stl": "Anvil"}
 
 
+def test_gcode_waits_until_its_owner_operates_the_printer_again(cast: Cast) -> None:
+    row = job(cast.sam, gcode=gcode(cast.anvil))
+    Job.objects.filter(pk=row.pk).update(model=None)  # uploaded
+    dispatch.dispatch()
+    assert placed() == {}
+    assert told(row) == "There is no printer that its owner may use. Ask the people who run the lab."
+    grant(cast.sam, cast.anvil, Role.OPERATE)
+    dispatch.dispatch()
+    assert placed() == {"bracket.stl": "Anvil"}
+
+
 # -- what may
 def test_gcode_goes_only_to_printers_of_its_profile_as_it_is_now(cast: Cast) -> None:
-    row = job(cast.sam, gcode=gcode(cast.anvil))
+    row = job(cast.olivia, gcode=gcode(cast.anvil))
     Job.objects.filter(pk=row.pk).update(model=None)  # uploaded
     type(cast.anvil.profile).objects.update(revision=cast.anvil.profile.revision + 1)
     dispatch.dispatch()
@@ -211,6 +222,18 @@ def test_a_printer_that_cannot_take_a_print_now_gets_none_and_its_reason_is_told
     happened(cast.anvil)
     assert dispatch.dispatch() == 0
     assert told(row) == f"Waiting: Anvil {reason}."
+
+
+def test_what_a_bridge_sent_before_it_died_holds_nobody_up(cast: Cast) -> None:
+    row = job(cast.sam)
+    _homing(cast.anvil)
+    fence = dict(printers.take_leases("first", 10))[cast.anvil]
+    Command.objects.update(status=CommandStatus.SENT, fence=fence)
+    assert dispatch.dispatch() == 0
+    assert told(row) == "Waiting: Anvil is carrying out a command."
+    Lease.objects.update(expires_at=None)
+    printers.take_leases("second", 10)
+    assert dispatch.dispatch() == 1
 
 
 def test_a_printer_that_is_ready_again_gets_what_waits(cast: Cast) -> None:

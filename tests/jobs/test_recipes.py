@@ -110,10 +110,10 @@ def test_a_print_is_repeated_as_it_was(cast: Cast, work: Work, bar: Model3D) -> 
 
 
 def test_gcode_is_repeated_only_while_its_machine_is_the_same(cast: Cast, work: Work) -> None:
-    first = services.submit(cast.sam, gcode=gcode(cast.anvil))
-    assert services.again(first, cast.sam).gcode == first.gcode
+    first = services.submit(cast.olivia, gcode=gcode(cast.anvil))
+    assert services.again(first, cast.olivia).gcode == first.gcode
     profiles.change_profile(PrinterProfile.objects.get(is_default=True), height=100.0)
-    body = refused(api(cast.sam).post(f"/api/jobs/{first.pk}/again/"), 422, "other_profile")
+    body = refused(api(cast.olivia).post(f"/api/jobs/{first.pk}/again/"), 422, "other_profile")
     assert "another profile" in body["message"]
 
 
@@ -159,8 +159,8 @@ def test_gcode_is_printed_as_it_is(cast: Cast, work: Work, extra: str) -> None:
     }  # fmt: skip
     uploaded = gcode(cast.anvil)
     with pytest.raises(Invalid, match="as it is"):
-        services.submit(cast.sam, gcode=uploaded, **{extra: values[extra]})
-    job = services.submit(cast.sam, gcode=uploaded)
+        services.submit(cast.olivia, gcode=uploaded, **{extra: values[extra]})
+    job = services.submit(cast.olivia, gcode=uploaded)
     assert (job.material, job.quality, job.size_mm) == (None, None, None)
 
 

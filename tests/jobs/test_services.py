@@ -11,7 +11,7 @@ from jobs import services
 from jobs.models import Job, JobEvent, Print
 from jobs.states import JOB_TERMINAL, PRINT_TERMINAL, JobStatus, PrintStatus
 from printers.models import Command, CommandKind, CommandStatus, Role
-from tests.cast import Cast, attempt, falls_silent, gcode, grant, job, model, says
+from tests.cast import Cast, attempt, falls_silent, gcode, grant, job, model, printer, says
 from tests.work import Shop, Work, committed, expire
 
 pytestmark = pytest.mark.django_db
@@ -71,15 +71,15 @@ def test_a_model_is_sliced_first_whichever_printer_it_is_for(cast: Cast, work: W
 
 def test_gcode_goes_straight_into_the_queue(cast: Cast, work: Work) -> None:
     with committed():
-        row = services.submit(cast.sam, gcode=gcode(cast.anvil))
+        row = services.submit(cast.olivia, gcode=gcode(cast.anvil))
     assert (row.status, row.name) == ("ready", "bracket.gcode")
     assert work.names() == ["jobs.dispatch"]
 
 
 def test_a_lab_that_approves_sees_everything_but_its_staffs_jobs_first(cast: Cast, settings: Settings) -> None:
     settings.FARM_APPROVAL = True
-    students, staffs = (services.submit(user, gcode=gcode(cast.anvil)) for user in (cast.sam, cast.ada))
-    assert (students.status, students.message) == (
+    operators, staffs = (services.submit(user, gcode=gcode(cast.anvil)) for user in (cast.olivia, cast.ada))
+    assert (operators.status, operators.message) == (
         "awaiting_approval",
         "Waiting for somebody of the staff to approve it.",
     )
@@ -125,8 +125,19 @@ def test_gcode_for_an_older_revision_of_the_profile_is_refused(cast: Cast) -> No
     type(old).objects.filter(pk=old.pk).update(profile_revision=cast.anvil.profile.revision + 1)
     old.refresh_from_db()
     with pytest.raises(Invalid, match="made for another profile than Anvil's") as refusal:
-        services.submit(cast.sam, gcode=old)
+        services.submit(cast.olivia, gcode=old)
     assert refusal.value.code == "other_profile"
+
+
+def test_gcode_is_printed_only_where_its_owner_operates(cast: Cast) -> None:
+    """It can say anything to a machine; two printers may share a profile."""
+    bellows = printer("Bellows", by=cast.ada, profile=cast.anvil.profile)
+    grant(cast.olivia, bellows, Role.SUBMIT)
+    for user, where in ((cast.sam, cast.anvil), (cast.sam, None), (cast.olivia, bellows)):
+        with pytest.raises(Forbidden, match="only where you operate the printer") as refusal:
+            services.submit(user, gcode=gcode(bellows), printer=where)
+        assert refusal.value.code == "operate_needed"
+    assert not Job.objects.exists()
 
 
 def test_who_may_print_nowhere_cannot_submit(cast: Cast) -> None:
