@@ -19,6 +19,8 @@ SUPPORTS = (
     ("bed", "Only where they can stand on the bed"),
     ("everywhere", "Everywhere"),
 )
+#: a side is suggested that is at least this part of the largest
+WORTH_A_TRY = 0.1
 #: heading -> settings, in the order of the form; `nozzle_diameter` and `filament_diameter` are the printer's
 GROUPS: dict[str, tuple[str, ...]] = {
     "Layers and walls": (
@@ -127,15 +129,18 @@ def placed(form: Mapping[str, str]) -> dict[str, Any]:
 
 
 def ways_to_stand(found: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Of services.standing, for the form: value, title, and what speaks for it."""
+    """Of services.standing, for the form: value, title, and what speaks for it. Only sides that something stands on,
+    other than the one it has in its file."""
+    least = max((way["contact_mm2"] for way in found), default=0.0) * WORTH_A_TRY
     return [
         {
             "value": ",".join(f"{angle:g}" for angle in way["rotation"]),
-            "title": _turned(way["rotation"]) if any(way["rotation"]) else "As in the file",
+            "title": _turned(way["rotation"]),
             "facts": f"{way['contact_mm2'] / 100:.1f} cm² on the bed, {way['height_mm']:.0f} mm high, "
             + (f"{way['overhang_mm2'] / 100:.1f} cm² over air" if way["overhang_mm2"] >= 1 else "nothing over air"),
         }
         for way in found
+        if any(way["rotation"]) and way["contact_mm2"] >= least
     ]
 
 
@@ -147,7 +152,11 @@ def placement_words(placement: Mapping[str, Any]) -> str:
 
 
 def _turned(rotation: list[float]) -> str:
-    turns = [f"{angle:.0f}° about {axis}" for angle, axis in zip(rotation, "xyz", strict=True) if round(angle)]
+    turns = [
+        f"{angle:.0f}° about {axis}".replace("-", "−")
+        for angle, axis in zip(rotation, "xyz", strict=True)
+        if round(angle)
+    ]
     return f"Turned by {', '.join(turns)}" if turns else ""
 
 

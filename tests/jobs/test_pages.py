@@ -236,7 +236,9 @@ def test_sizes_and_turns_that_make_no_sense_are_refused(cast: Cast, form: dict[s
 def test_sides_to_stand_on_are_suggested_to_the_owner(cast: Cast) -> None:
     made = given(cast.sam, 20, 30, 40)
     shown = words(page(cast.sam, f"/submit/{made.pk}/stands/"))
+    assert "Turned by" in shown
     assert "12.0 cm² on the bed, 20 mm high, nothing over air" in shown
+    assert 'value="0,0,0"' not in page(cast.sam, f"/submit/{made.pk}/stands/")  # so it stands in its file
     assert as_(cast.tina).get(f"/submit/{made.pk}/stands/").status_code == 404
 
 
