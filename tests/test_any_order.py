@@ -38,6 +38,7 @@ from printers import commands, telemetry
 from printers import services as printers
 from printers.drivers.base import Busy, Outcome, PrinterStatus, Refused, Unclear, Unreachable
 from printers.models import CommandKind, Printer, Role
+from printers.signals import occupants
 from tests.cast import Cast, falls_silent, gcode, grant
 from tests.machines import FakeMachine, Machines
 from tests.work import FakeTask, Work, committed, expire, lapse, workers_die
@@ -80,18 +81,11 @@ BRIDGES = ["freeze", "take_over", "wake_up"]
 WORKERS = ["do_one", "do_all", "do_again", "forget", "tick", "tick_much_later"]
 
 
-class Meanwhile(NamedTuple):
-    """What happens right before the printer does something for the farm."""
-
-    method: str
-    what: str
-
-
-meanwhile = st.builds(
-    Meanwhile,
-    st.sampled_from(["upload", "start", "delete_file", "find_file", "read_state"]),
-    st.sampled_from(PEOPLE + MACHINES + BRIDGES + WORKERS),
-)
+#: where the farm waits for a printer, and what may happen in the world right then
+EXCHANGES = ["upload", "upload", "start", "start", "delete_file", "find_file", "read_state"]
+INTERFERENCES = [
+    "print_by_hand", "cancel", "freeze", "tick_much_later", "come_to_an_end", "start_late", "stop_in_an_emergency",
+]  # fmt: skip
 
 
 class Died(BaseException):
@@ -189,7 +183,7 @@ class AnyOrder(RuleBasedStateMachine):
             act()
 
     # -- a good day
-    @precondition(lambda self: Job.objects.count() < 8)
+    @precondition(lambda self: Job.objects.count() < 6)
     @rule(sam=st.booleans(), where=st.sampled_from([None, ANVIL, CELLAR]), copies=st.integers(1, 2), hold=st.booleans())
     def submit(self, sam: bool, where: str | None, copies: int, hold: bool) -> None:
         owner = self.cast.sam if sam else self.cast.tina
@@ -197,13 +191,9 @@ class AnyOrder(RuleBasedStateMachine):
         with committed():
             services.submit(owner, gcode=gcode(self.cast.anvil), printer=on, copies=copies, hold=hold)
 
-    @rule(name=which, steps=st.integers(1, 5), mishap=st.none() | st.sampled_from(FAULTS) | meanwhile, n=number)
-    def goes_well(self, name: str, steps: int, mishap: Fault | Meanwhile | None, n: int) -> None:
-        """Cleared, sent, started, printed; perhaps only the beginning of that, perhaps with one mishap."""
-        if isinstance(mishap, Fault):
-            self.fails_the_next_time(name, mishap)
-        elif mishap is not None:
-            self.benches[name].meanwhile[mishap.method] = lambda: self.happens(name, mishap.what, n)
+    @rule(name=which, steps=st.integers(1, 5))
+    def goes_well(self, name: str, steps: int = 5) -> None:
+        """Cleared, sent, started, printed; perhaps only the beginning of that."""
         good: list[Callable[[], Any]] = [
             lambda: self.look_and_clear(name), self.work.do_all, lambda: self.bridge_works(name),
             lambda: self.happened(name), lambda: self.happens(name, "come_to_an_end", 0),
@@ -213,7 +203,18 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(name=which)
     def a_good_day(self, name: str) -> None:
-        self.goes_well(name, 5, None, 0)
+        self.goes_well(name)
+
+    @rule(name=which, fault=st.sampled_from(FAULTS), steps=st.integers(2, 5))
+    def something_fails(self, name: str, fault: Fault, steps: int) -> None:
+        bench = self.benches[name]
+        (bench.lost_answers if fault.done else bench.faults)[fault.method] = fault.error
+        self.goes_well(name, steps)
+
+    @rule(name=which, at=st.sampled_from(EXCHANGES), what=st.sampled_from(INTERFERENCES), n=number)
+    def something_comes_between(self, name: str, at: str, what: str, n: int) -> None:
+        self.benches[name].meanwhile[at] = lambda: self.happens(name, what, n)
+        self.goes_well(name, 4)
 
     # -- and everything else
     @rule(name=which, n=number, what=st.sampled_from(PEOPLE))
@@ -231,11 +232,6 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(name=which, n=number, what=st.sampled_from(WORKERS))
     def workers_and_clocks(self, name: str, n: int, what: str) -> None:
         self.happens(name, what, n)
-
-    @rule(name=which, fault=st.sampled_from(FAULTS))
-    def fails_the_next_time(self, name: str, fault: Fault) -> None:
-        bench = self.benches[name]
-        (bench.lost_answers if fault.done else bench.faults)[fault.method] = fault.error
 
     def happens(self, name: str, what: str, n: int) -> None:
         """Any of the following; also in the middle of an exchange with the printer."""
@@ -272,8 +268,9 @@ class AnyOrder(RuleBasedStateMachine):
             printers.change_printer(self.row(name), maintenance="new belt" if n % 2 else "")
 
     def take_the_part_off(self, name: str, n: int = 0) -> None:
+        """And read the bed's number from the page, which offers to clear it while no print of the farm is on it."""
         bench = self.benches[name]
-        if bench.job is None:
+        if bench.job is None and not occupants([self.printers[name].pk]):
             bench.seen, bench.plastic = self.row(name).bed, False
 
     def say_that_the_bed_is_clear(self, name: str, n: int = 0) -> None:
