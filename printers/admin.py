@@ -71,6 +71,15 @@ class PrinterForm(forms.ModelForm):
         except FarmError as error:
             raise ValidationError(error.message) from error
 
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if "url" in self.cleaned_data:
+            try:
+                services.check_key_given(self.instance, self.cleaned_data["url"], "api_key" in self.changed_data)
+            except FarmError as error:
+                self.add_error("api_key", error.message)
+        return cleaned
+
 
 @admin.register(Printer)
 class PrinterAdmin(StaffAdmin):

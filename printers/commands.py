@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -179,9 +180,11 @@ def _emergency_stop(printer: Printer, by: User | None) -> Command:
     return command
 
 
+@transaction.atomic
 def claim_command(command_id: UUID, holder: str, fence: int) -> float | None:
     """Commit that this command is being sent by this bridge. The seconds left in which it may be sent, or None when it
-    must not be: too old, taken, or the lease is no longer ours. One UPDATE decides."""
+    must not be: too old, taken, or the lease is no longer ours. One UPDATE decides. What may put plastic on the bed
+    makes it not clear in the same transaction."""
     ours = Lease.objects.filter(holder=holder, fence=fence, expires_at__gt=Now()).values("printer")
     claimed = Command.objects.filter(
         pk=command_id, status=CommandStatus.QUEUED, expires_at__gt=Now(), printer__in=ours
@@ -189,6 +192,8 @@ def claim_command(command_id: UUID, holder: str, fence: int) -> float | None:
     if not claimed:
         return None
     command = Command.objects.annotate(now=Now()).get(pk=command_id)
+    if command.kind == CommandKind.GCODE and console.may_extrude(command.args["lines"]):
+        services.soil_bed(command.printer_id, "filament was moved from the console")
     return float((command.expires_at - command.now).total_seconds())
 
 

@@ -47,6 +47,8 @@ _KLIPPER_HEATING = frozenset({"SET_HEATER_TEMPERATURE", "TEMPERATURE_WAIT"})
 #: S and R are targets, B the upper end of Marlin's automatic temperature
 _MARLIN_VALUE = re.compile(r"[SRB]\s*([^A-Z\s]*)")
 _KLIPPER_VALUE = re.compile(r"(?:TARGET|MINIMUM|MAXIMUM)\s*=\s*(\S*)")
+#: a move with an E in it, a recovered retraction, loading and changing filament
+_EXTRUDES = re.compile(r"(?:N\d+\s*)?(?:G0*[0-35](?!\d).*E|G0*11(?!\d)|M60[03](?!\d)|M70[12](?!\d))", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 
 
@@ -91,6 +93,11 @@ def _too_hot(name: str, code: str, machine: Machine) -> str | None:
         if not 0 <= float(value) <= limit:
             return f"{float(value):g} C is outside this printer's 0 to {limit:g} C for the {heater}."
     return None
+
+
+def may_extrude(lines: Sequence[str]) -> bool:
+    """Whether these lines may bring filament out of the nozzle; the console keeps no account of E, so any E counts."""
+    return any(_EXTRUDES.match(line.split(";")[0].strip().upper()) for line in lines)
 
 
 def heater_limit(heater: str, machine: Machine) -> float:

@@ -125,8 +125,11 @@ class Grant(models.Model):
             models.CheckConstraint(
                 condition=Q(printer__isnull=True) ^ Q(pool__isnull=True), name="grant_on_a_printer_or_a_pool"
             ),
-            models.UniqueConstraint(
-                fields=["user", "group", "printer", "pool"], nulls_distinct=False, name="one_grant_each"
+            # each of them leaves out the rows that are about something else: NULLs are distinct
+            *(
+                models.UniqueConstraint(fields=[whom, what], name=f"one_grant_of_a_{what}_to_a_{whom}")
+                for whom in ("user", "group")
+                for what in ("printer", "pool")
             ),
         ]
 

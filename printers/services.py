@@ -126,11 +126,21 @@ def _save(printer: Printer, **how: Any) -> None:
         raise Conflict(f"There is a printer called {printer.name} already.", field="name") from None
 
 
+def check_key_given(printer: Printer, url: str, given: bool) -> None:
+    """A stored key goes to the server it was given for, and to no other: nobody reads it by changing the address.
+
+    Raises Invalid when ``url`` is another server's and no key is given with it.
+    """
+    if printer.sealed_key and not given and urlsplit(url)[:2] != urlsplit(printer.url)[:2]:
+        raise Invalid("Give the key again with a new address: it is not sent to another server.", field="api_key")
+
+
 @transaction.atomic
 def change_printer(printer: Printer, **fields: Any) -> Printer:
     """Change settings. Another machine or address under the same row may have plastic on its bed."""
     if "url" in fields:
         fields["url"] = check_url(fields["url"])
+        check_key_given(printer, fields["url"], "api_key" in fields)
     if "api_key" in fields:
         fields["sealed_key"] = seal(fields.pop("api_key"))
     moved = any(fields.get(key, getattr(printer, key)) != getattr(printer, key) for key in ("url", "kind"))

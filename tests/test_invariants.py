@@ -184,7 +184,7 @@ def test_no_other_code_than_advance_writes_the_status_of_a_job_or_print() -> Non
 
 def test_every_status_has_an_event(shop: Shop) -> None:
     with committed():
-        row = services.submit(shop.cast.sam, gcode=gcode(shop.anvil))
+        row = services.submit(shop.cast.olivia, gcode=gcode(shop.anvil))
     shop.clear()
     shop.work.do_all()
     shop.go_on()
@@ -426,6 +426,22 @@ def test_a_clear_that_was_meant_for_the_bed_before_starts_nothing_on_this_one(sh
     assert not Print.objects.exists()
 
 
+def test_a_clear_that_was_tried_during_the_print_does_not_count_after_it(shop: Shop) -> None:
+    """A program that asks again and again until nobody refuses."""
+    live = shop.printing()
+    shop.anvil.refresh_from_db()
+    seen = shop.anvil.bed
+    with pytest.raises(Conflict, match="The printer is not idle"):
+        printers.clear_bed(shop.anvil, seen, by=shop.cast.ada)
+    shop.machine.end()
+    shop.bridge.hear()
+    assert now(live) == "completed"
+    with pytest.raises(Conflict, match="The bed has changed"):
+        printers.clear_bed(shop.anvil, seen, by=shop.cast.ada)
+    shop.clear()
+    assert shop.bed_is_clear()
+
+
 def test_a_new_printer_is_not_clear_unless_it_is_said_so(shop: Shop) -> None:
     made = {clear: printer(f"New {clear}", by=shop.cast.ada, bed_clear=clear) for clear in (True, False)}
     assert {clear: shop.bed_is_clear(row) for clear, row in made.items()} == {True: True, False: False}
@@ -455,7 +471,7 @@ def _print_while_nobody_listened(shop: Shop) -> None:
 
 
 def _another_machine(shop: Shop) -> None:
-    printers.change_printer(shop.anvil, url="http://127.0.0.1:10")
+    printers.change_printer(shop.anvil, url="http://127.0.0.1:10", api_key="key")
 
 
 @pytest.mark.parametrize(

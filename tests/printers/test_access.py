@@ -164,9 +164,12 @@ def test_a_grant_is_for_one_and_on_one(cast: Cast, fields: dict[str, bool]) -> N
         Grant.objects.create(role=Role.VIEW, **{name: rows[name] for name in fields})
 
 
-def test_a_second_grant_on_the_same_is_refused_by_its_form(cast: Cast) -> None:
+def test_a_second_grant_on_the_same_is_refused(cast: Cast) -> None:
+    second = Grant(user=cast.sam, printer=cast.anvil, role=Role.MANAGE)
     with pytest.raises(ValidationError):
-        Grant(user=cast.sam, printer=cast.anvil, role=Role.MANAGE).full_clean()
+        second.full_clean()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        second.save()
 
 
 # -- asked from the rooms below

@@ -63,6 +63,7 @@ def test_a_key_is_never_shown_and_stays_when_none_is_given(cast: Cast) -> None:
     ("changes", "reason"),
     [
         ({"url": "http://8.8.8.8"}, "not in the networks where printers may be"),
+        ({"url": "http://127.0.0.1:10"}, "Give the key again with a new address"),
         ({"url": "file:///etc/passwd"}, "starts with http"),
         ({"url": "http://169.254.169.254/"}, "not in the networks"),
         ({"name": "Cellar"}, "already exists"),
@@ -78,7 +79,9 @@ def test_what_the_services_refuse_is_said_in_the_form(cast: Cast, changes: dict[
 
 def test_an_address_changes_only_when_no_print_is_on_it(cast: Cast) -> None:
     attempt(job(cast.sam), cast.anvil)
-    answer = as_(cast.ada).post(f"{LIST}{cast.anvil.pk}/change/", form(cast, url="http://127.0.0.1:10"), follow=True)
+    answer = as_(cast.ada).post(
+        f"{LIST}{cast.anvil.pk}/change/", form(cast, url="http://127.0.0.1:10", api_key="key"), follow=True
+    )
     assert "A print is on this printer" in said(answer)
     cast.anvil.refresh_from_db()
     assert cast.anvil.url == "http://127.0.0.1:9"
@@ -87,7 +90,10 @@ def test_an_address_changes_only_when_no_print_is_on_it(cast: Cast) -> None:
 def test_another_address_makes_the_bed_not_clear(cast: Cast) -> None:
     BedClear.objects.create(printer=cast.anvil, n=1, by=cast.ada)
     assert (
-        as_(cast.ada).post(f"{LIST}{cast.anvil.pk}/change/", form(cast, url="http://127.0.0.1:10")).status_code == 302
+        as_(cast.ada)
+        .post(f"{LIST}{cast.anvil.pk}/change/", form(cast, url="http://127.0.0.1:10", api_key="key"))
+        .status_code
+        == 302
     )
     cast.anvil.refresh_from_db()
     assert not bed_is_clear(cast.anvil)

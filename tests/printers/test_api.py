@@ -348,7 +348,7 @@ def test_a_redirect_is_not_followed_and_the_key_stays_here(cast: Cast) -> None:
 
 
 def test_a_name_that_moves_to_a_forbidden_address_is_not_called(cast: Cast, names: dict[str, list[str]]) -> None:
-    ok(api(cast.ada).patch(at(cast.anvil), {"url": "http://printer-1"}))
+    ok(api(cast.ada).patch(at(cast.anvil), {"url": "http://printer-1", "api_key": "key"}))
     names["printer-1"] = ["169.254.169.254"]
     body = refused(api(cast.ada).post(at(cast.anvil, "test")), 503, "unreachable")
     assert "not in the networks" in body["message"]
@@ -436,9 +436,10 @@ def test_another_name_is_taken_only_once(cast: Cast) -> None:
 def test_another_address_waits_for_the_end_of_the_print_and_makes_the_bed_not_clear(cast: Cast) -> None:
     BedClear.objects.create(printer=cast.anvil, n=1, by=cast.ada)
     live = attempt(job(cast.sam), cast.anvil)
-    refused(api(cast.ada).patch(at(cast.anvil), {"url": "http://127.0.0.1:8"}), 409)
+    refused(api(cast.ada).patch(at(cast.anvil), {"url": "http://127.0.0.1:8", "api_key": "key"}), 409)
     Print.objects.filter(pk=live.pk).update(status=PrintStatus.COMPLETED)
-    ok(api(cast.ada).patch(at(cast.anvil), {"url": "http://127.0.0.1:8"}))
+    refused(api(cast.ada).patch(at(cast.anvil), {"url": "http://127.0.0.1:8"}), 422)
+    ok(api(cast.ada).patch(at(cast.anvil), {"url": "http://127.0.0.1:8", "api_key": "key"}))
     assert ok(api(cast.ada).get(at(cast.anvil, "state")))["bed_clear"] is False
 
 

@@ -549,7 +549,9 @@ def test_it_lets_go_of_what_another_took(cast: Cast, quiet: Bridge) -> None:
     assert mine.stop.is_set()
 
 
-@pytest.mark.parametrize("change", [{"enabled": False}, {"api_key": "another"}, {"url": "http://127.0.0.1:8"}])
+@pytest.mark.parametrize(
+    "change", [{"enabled": False}, {"api_key": "another"}, {"url": "http://127.0.0.1:8", "api_key": "key"}]
+)
 def test_a_changed_printer_is_connected_to_anew(cast: Cast, quiet: Bridge, change: dict[str, Any]) -> None:
     quiet.keep_leases()
     old = quiet.tasks[cast.anvil.pk]

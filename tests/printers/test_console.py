@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from printers.console import refusal
+from printers.console import may_extrude, refusal
 from slicing.engines.base import Machine
 
 MACHINE = Machine(max_nozzle_temperature=260, max_bed_temperature=100)
@@ -142,3 +142,17 @@ def test_one_bad_line_refuses_all() -> None:
 def test_it_takes_one_to_fifty_lines(count: int) -> None:
     assert refusal(["G28"] * count, MACHINE) == "Send between 1 and 50 lines."
     assert refusal(["G28"] * 50, MACHINE) is None
+
+
+@pytest.mark.parametrize(
+    "line", ["G1 E5 F300", "g1x10y10e.5", "N4 G01 E1", "G3 X1 Y1 I2 E3", "G11", "M701", "M600 ; change", "G0 E1"]
+)
+def test_it_knows_what_may_bring_filament_out(line: str) -> None:
+    assert may_extrude(["G28", line])
+
+
+@pytest.mark.parametrize(
+    "line", ["G28", "G1 X10 ; not E5", "G92 E0", "M104 S200", "G10", "M117 E", "M82", "G29 E1", ""]
+)
+def test_it_knows_what_leaves_nothing_on_the_bed(line: str) -> None:
+    assert not may_extrude([line])

@@ -144,7 +144,9 @@ def test_a_name_or_a_place_changes_nothing_of_the_connection(cast: Cast) -> None
     assert is_clear(cast.anvil)
 
 
-@pytest.mark.parametrize("fields", [{"url": "http://127.0.0.1:8"}, {"kind": "moonraker"}], ids=["address", "kind"])
+@pytest.mark.parametrize(
+    "fields", [{"url": "http://127.0.0.1:8", "api_key": "key"}, {"kind": "moonraker"}], ids=["address", "kind"]
+)
 def test_another_machine_under_the_same_name_is_not_clear_and_has_no_record(cast: Cast, fields: dict[str, str]) -> None:
     leased(cast.anvil)
     Printer.objects.filter(pk=cast.anvil.pk).update(marker={"record": {"printed": 3}})
@@ -158,10 +160,21 @@ def test_another_machine_under_the_same_name_is_not_clear_and_has_no_record(cast
 def test_another_address_waits_for_the_end_of_the_print(cast: Cast) -> None:
     attempt(job(cast.sam), cast.anvil)
     with pytest.raises(Conflict, match="wait for its end"):
-        services.change_printer(cast.anvil, url="http://127.0.0.1:8")
+        services.change_printer(cast.anvil, url="http://127.0.0.1:8", api_key="key")
     with pytest.raises(Conflict, match="Cancel it or wait"):
         services.remove_printer(cast.anvil)
     services.change_printer(cast.anvil, url=cast.anvil.url, place="Window")
+
+
+def test_a_stored_key_follows_no_change_of_address(cast: Cast) -> None:
+    """Else who manages a printer could send its key to a server of their own, and read it there."""
+    services.change_printer(cast.anvil, api_key="the-key")
+    with pytest.raises(Invalid, match="Give the key again") as refusal:
+        services.change_printer(cast.anvil, url="http://127.0.0.1:8")
+    assert refusal.value.extra["field"] == "api_key"
+    services.change_printer(cast.anvil, url=cast.anvil.url + "/printer")  # the same server
+    services.change_printer(cast.anvil, url="http://127.0.0.1:8", api_key="another")
+    assert Printer.objects.get(pk=cast.anvil.pk).url == "http://127.0.0.1:8"
 
 
 @pytest.mark.parametrize("fields", [{"api_key": "another"}, {"enabled": False}])
@@ -556,6 +569,16 @@ def test_a_paused_head_may_be_moved_out_of_the_way(cast: Cast) -> None:
 def test_arguments_that_make_no_sense_are_refused(cast: Cast, kind: str, args: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         ask(cast.anvil, kind, args)
+
+
+@pytest.mark.parametrize(("line", "clear_after"), [("G28", True), ("G1 E5 F120", False)])
+def test_filament_moved_from_the_console_leaves_no_clear_bed(cast: Cast, line: str, clear_after: bool) -> None:
+    fence = leased(cast.anvil)["Anvil"]
+    clear(cast.anvil, cast)
+    command = ask(cast.anvil, CommandKind.GCODE, {"lines": [line]})
+    assert is_clear(cast.anvil), "nothing was sent yet"
+    assert commands.claim_command(command.pk, "bridge", fence)
+    assert is_clear(cast.anvil) is clear_after
 
 
 def test_a_command_is_sent_by_one_bridge_once(cast: Cast) -> None:
