@@ -33,7 +33,7 @@ from printers import access as printer_access
 from printers import telemetry
 from printers.commands import request_command
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
-from printers.services import give_bed_back
+from printers.services import give_bed_back, soil_bed
 from printers.signals import Occupant
 from slicing import profiles
 from slicing.models import Gcode, Material, Model3D, ProfileRevision, Quality
@@ -104,6 +104,9 @@ def announce(job: Job) -> None:
 
 def _print_ended(attempt: Print) -> None:
     settle(Job.objects.get(pk=attempt.job_id))
+    if attempt.start_at and attempt.spent and attempt.printer_id:
+        # whoever looked at the bed before this end did not see what lies on it now: their word comes too late
+        soil_bed(attempt.printer_id, "a print ended")
     if attempt.file_on_printer and not attempt.file_deleted:
         enqueue("jobs.clean_up", attempt.pk)
     enqueue("jobs.dispatch")

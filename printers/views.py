@@ -19,6 +19,10 @@ def state_views(user: User, printers: Iterable[Printer]) -> dict[UUID, dict[str,
     rows = list(printers)
     ids = [printer.pk for printer in rows]
     snapshots, clears, live, roles = telemetry.read(ids), clear_beds(ids), occupants(ids), access.roles(user, rows)
+    # read last: with the end of a print its bed becomes another one, and the number must not be older than the end
+    beds = dict(Printer.objects.filter(pk__in=ids).values_list("pk", "bed"))
+    for printer in rows:
+        printer.bed = beds.get(printer.pk, printer.bed)
     return {
         printer.pk: {
             **settings_view(printer, printer.pk in clears),
