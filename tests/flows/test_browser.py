@@ -288,7 +288,7 @@ def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab:
     page.get_by_label("Seam").select_option(label="Random")
     expect(page.get_by_text("1 changed")).to_be_visible()
     page.get_by_text("How it stands").click()
-    page.get_by_text("on the bed").first.click()
+    page.get_by_role("radio", name="9.0 cm² on the bed").check()
     page.get_by_label("Hold it").check()
     page.get_by_role("button", name="Print it").click()
 
