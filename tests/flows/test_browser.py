@@ -77,7 +77,7 @@ class Lab:
 
         def said(message: ConsoleMessage) -> None:
             if message.type == "error":
-                self.complaints.append(f"{page.url}: {message.text}")
+                self.complaints.append(f"{page.url}: {message.text} {message.location.get('url')}")
 
         def asked(request: Request) -> None:
             if not request.url.startswith((self.farm.url, "data:", "blob:")):
