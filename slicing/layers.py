@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -208,8 +209,8 @@ def _draw_some(options: argparse.Namespace) -> int:
 
 
 def _put(path: Path, data: bytes) -> None:
-    """In one step: others may be looking for the file while it is written."""
-    part = path.with_name(f".{path.name}.part")
+    """In one step: others may be looking for the file while it is written, or write the very same."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     part.replace(path)
 

@@ -160,3 +160,18 @@ def test_as_a_program_it_draws_some_and_keeps_the_index(tmp_path: Path, capsys: 
     assert '"z": 0.6' in kept.read_text()
     assert layers.main([*wanted, "--first", "4"]) == 2
     assert "no layer" in capsys.readouterr().out
+
+
+def test_two_processes_may_draw_the_same_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody leafs on before the first picture is there."""
+    picture, replace = tmp_path / "7.png", Path.replace
+
+    def overtaken(part: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr("slicing.layers.os.getpid", lambda: -1)
+        layers._put(picture, b"the same")  # by another process, just now
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    layers._put(picture, b"the same")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("7.png", b"the same")]
