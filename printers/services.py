@@ -34,8 +34,8 @@ from printers.drivers.base import (
     Unsupported,
 )
 from printers.drivers.http import allowed_address
-from printers.models import BedClear, Lease, Printer, Role
-from printers.signals import Occupant, occupants, printer_state_changed
+from printers.models import BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
+from printers.signals import occupants, printer_state_changed
 from slicing.models import PrinterProfile
 from slicing.profiles import default_profile
 
@@ -299,7 +299,9 @@ def note_state(printer_id: UUID, fence: int, state: PrinterState, before: Printe
     observed from then to now. Ignored from a bridge without the lease."""
     if not _is_held(printer_id, fence):
         return
-    foreign = _foreign_print(state, before, occupants([printer_id]).get(printer_id))
+    occupant = occupants([printer_id]).get(printer_id)
+    ours = {occupant.remote_path} if occupant else _just_ended(printer_id, state, before)
+    foreign = _foreign_print(state, before, ours)
     if foreign:
         soil_bed(printer_id, foreign)
     printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
@@ -309,17 +311,27 @@ def _is_held(printer_id: UUID, fence: int) -> bool:
     return Lease.objects.filter(printer_id=printer_id, fence=fence, expires_at__gt=Now()).exists()
 
 
-def _foreign_print(state: PrinterState, before: PrinterState | None, occupant: Occupant | None) -> str | None:
-    """Why this change means that somebody else's print is or was on the bed. Pure. (What ended unobserved is found
-    by comparing the printer's own record, see :func:`note_marker`.)"""
-    ours = occupant.remote_path if occupant else ""
+def _just_ended(printer_id: UUID, state: PrinterState, before: PrinterState | None) -> set[str]:
+    """Files of the farm's own prints whose end was written before this older news of them: who reads the newest state
+    may be faster than what is written in order. A file that had ended before was started again at the machine."""
+    if before is None:
+        return set()
+    named = {part.file for part in (state.job, state.ended) if part} - {before.ended.file if before.ended else ""}
+    sent = (CommandStatus.SENT, CommandStatus.DONE, CommandStatus.UNCLEAR)
+    starts = Command.objects.filter(printer=printer_id, kind=CommandKind.START, status__in=sent, args__path__in=named)
+    return {command.args["path"] for command in starts} if named else set()
+
+
+def _foreign_print(state: PrinterState, before: PrinterState | None, ours: set[str]) -> str | None:
+    """Why this change means that somebody else's print is or was on the bed; ``ours``: the files the farm prints there.
+    Pure. (What ended unobserved is found by comparing the printer's own record, see :func:`note_marker`.)"""
     job, ended = state.job, state.ended
-    if job is None and occupant is None and state.status in (PrinterStatus.PRINTING, PrinterStatus.PAUSED):
+    if job is None and not ours and state.status in (PrinterStatus.PRINTING, PrinterStatus.PAUSED):
         return None if before is not None and before.status in WORKING else "it prints and does not say what"
-    if state.working and job and job.file != ours:
+    if state.working and job and job.file not in ours:
         seen = before is not None and before.working and before.job is not None and before.job.file == job.file
         return None if seen else "a print was started at the machine"
-    if ended and before is not None and ended != before.ended and ended.file != ours:
+    if ended and before is not None and ended != before.ended and ended.file not in ours:
         known = before.working and before.job is not None and before.job.file == ended.file
         return None if known else "a print ended that the farm did not start"
     return None
