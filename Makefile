@@ -16,7 +16,8 @@ COMPILE = $(CURDIR)/$(BIN)/uv pip compile --quiet --python-version 3.11 --genera
 AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
 	FARM_DATA_DIR=$$data FARM_TLS=true FARM_PROXIES=1 FARM_HOSTS=farm.example FARM_ORIGINS=https://farm.example
 PORT ?= 8000
-PYTEST ?= --numprocesses 2 --dist loadgroup
+# whole files, in this order: those of a file share farms and servers, and the long ones come early
+PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo setup dev peers test lint format screenshots lock clean
 .DEFAULT_GOAL := help

@@ -19,13 +19,6 @@ LOG_LINES = 200
 StartFarm = Callable[..., RunningFarm]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run whole farms stay together with those of their file, so that they can share one."""
-    for item in items:
-        if item.get_closest_marker("flow"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(autouse=True)
 def _quickly(settings: Settings) -> None:
     """A password may be cheap to guess here."""

@@ -40,9 +40,6 @@ from tests.cast import KEY, Cast, as_, attempt, gcode, grant, job, printer
 from tests.machines import Machines, away
 from tests.work import FakeTask, Shop, Work, committed, expire, lapse, workers_die
 
-#: on one process, which starts one PostgreSQL
-pytestmark = pytest.mark.xdist_group("invariants")
-
 T = TypeVar("T")
 ROOMS = Path(__file__).parent.parent
 

@@ -125,19 +125,6 @@ class Bench:
         wait_for("an idle machine", lambda: driver.read_state().status is PrinterStatus.IDLE, DEADLINE_S)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook of this name
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One xdist group for each server, so that each is started once and all four are tested side by side."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        server = getattr(item, "callspec", None) and item.callspec.params.get("server")  # type: ignore[attr-defined]
-        for name in ("octoprint", "moonraker", server):
-            if name and (name == server or item.get_closest_marker(name)):
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
-
-
 @pytest.fixture(scope="session")
 def octoprint() -> Iterator[OctoPrintPeer]:
     if reason := octoprint_missing():
