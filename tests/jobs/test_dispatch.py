@@ -135,7 +135,7 @@ def test_gcode_waits_until_its_owner_operates_the_printer_again(cast: Cast) -> N
     dispatch.dispatch()
     assert placed() == {}
     assert told(row) == "There is no printer that its owner may use. Ask the people who run the lab."
-    grant(cast.sam, cast.anvil, Role.OPERATE)
+    Grant.objects.filter(user=cast.sam).update(role=Role.OPERATE)
     dispatch.dispatch()
     assert placed() == {"bracket.stl": "Anvil"}
 
