@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from jobs.states import PRINT_LIVE, JobStatus, PrintStatus
+from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
 from printers.models import BedClear, Printer
 from slicing.models import Gcode, Model3D, ProfileRevision, shown_name
+
+
+def protect_open_jobs(collector: Any, field: Any, rows: Any, using: str) -> None:
+    """When a printer is removed: jobs that ended keep their history without it; one that waits for it forbids it."""
+    waiting = [row for row in rows if row.status not in JOB_TERMINAL]
+    if waiting:
+        raise models.ProtectedError("Jobs that have not ended ask for this printer.", set(waiting))
+    models.SET_NULL(collector, field, rows, using)
 
 
 class Job(models.Model):
@@ -25,7 +34,7 @@ class Job(models.Model):
     #: uploaded G-code, or what ``model`` was sliced to first
     gcode = models.ForeignKey(Gcode, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     #: None: any that fits
-    printer = models.ForeignKey(Printer, null=True, blank=True, on_delete=models.PROTECT, related_name="wanted_by")
+    printer = models.ForeignKey(Printer, null=True, blank=True, on_delete=protect_open_jobs, related_name="wanted_by")
     #: of a model: what it is printed with, as it was when it was submitted; None: the engine's defaults
     material = models.ForeignKey(
         ProfileRevision, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs_of_material"

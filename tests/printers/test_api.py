@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from farm.models import User
 from jobs.models import Print
-from jobs.states import PrintStatus
+from jobs.states import JobStatus, PrintStatus
 from printers import telemetry
 from printers.credentials import unseal
 from printers.drivers.base import LiveJob, PrinterState, PrinterStatus, Temperature, Unauthorised, Unclear
@@ -458,8 +458,11 @@ def test_a_printer_is_not_removed_from_under_a_print_or_a_waiting_job(cast: Cast
     live = attempt(job(cast.sam), cast.anvil)
     refused(api(cast.ada).delete(at(cast.anvil)), 409)
     Print.objects.filter(pk=live.pk).update(status=PrintStatus.COMPLETED)
-    job(cast.tina, printer=cast.anvil)
+    waiting = job(cast.tina, printer=cast.anvil)
     refused(api(cast.ada).delete(at(cast.anvil)), 409)
+    type(waiting).objects.filter(pk=waiting.pk).update(status=JobStatus.CANCELLED)
+    ok(api(cast.ada).delete(at(cast.anvil)), 204)
+    assert ok(api(cast.tina).get(f"/api/jobs/{waiting.pk}/"))["printer"] is None, "its history stays without it"
 
 
 # -- its state
