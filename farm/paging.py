@@ -11,4 +11,4 @@ class Pages(CursorPagination):
     page_size = 50
     max_page_size = 200
     page_size_query_param = "page_size"
-    ordering = ("-created_at", "pk")
+    ordering: tuple[str, ...] = ("-created_at", "pk")

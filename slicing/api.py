@@ -243,9 +243,16 @@ class ProfileRevisions(_Revisions):
     kind = PrinterProfile
 
 
+class _InOrder(Pages):
+    """As people choose from them: in the order that staff gave them."""
+
+    ordering = ("order", "name", "pk")
+
+
 class Materials(_Profiles[Material]):
     """Kinds of filament, with their heat, flow and cooling."""
 
+    pagination_class = _InOrder
     kind = Material
     queryset = Material.objects.all()
     serializer_class = MaterialSerializer
@@ -265,6 +272,7 @@ class MaterialRevisions(_Revisions):
 class Qualities(_Profiles[Quality]):
     """How fine and how strong, in plain words."""
 
+    pagination_class = _InOrder
     kind = Quality
     queryset = Quality.objects.all()
     serializer_class = QualitySerializer

@@ -44,6 +44,17 @@ def imported(cast: Cast, text: str | bytes, **options: Any) -> Any:
     return api(cast.olivia).post("/api/profiles/import/", {"file": file, **options}, format="multipart")
 
 
+@pytest.mark.parametrize(("kind", "rows"), [("materials", Material), ("qualities", Quality)])
+def test_lists_are_in_the_order_that_staff_gave_them(cast: Cast, kind: str, rows: type[Material | Quality]) -> None:
+    first = rows.objects.last()
+    assert first is not None
+    rows.objects.exclude(pk=first.pk).update(order=7)
+    rows.objects.filter(pk=first.pk).update(order=1)
+    assert names(cast, kind) == [row.name for row in rows.objects.order_by("order", "name")]
+    assert names(cast, kind)[0] == first.name
+    assert names(cast, kind, page_size="1") == [first.name]
+
+
 def test_everybody_sees_materials_and_qualities_with_their_values(cast: Cast) -> None:
     assert set(names(cast, "materials")) == {"PLA", "PETG", "ABS", "ASA", "TPU 95A"}
     assert names(cast, "qualities", name="Fine") == ["Fine"]
