@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    Route,
     StorageState,
     ViewportSize,
     WebSocketRoute,
@@ -245,6 +247,26 @@ def test_a_model_becomes_a_print_and_everybody_sees_it_move(lab: Lab, tmp_path: 
     lab.anvil.fault("speed", speed=SPEED)
 
 
+@contextmanager
+def slow_look_at_commands(page: Page) -> Iterator[None]:
+    """The page asks for the newest commands, and is answered only afterwards."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/commands/", hold)
+    with page.expect_request("**/commands/"):
+        page.evaluate("htmx.trigger('#commands', 'farm-look')")
+    yield
+    for route in held:
+        route.continue_()
+    page.unroute("**/commands/", hold)
+
+
 def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(lab: Lab, tmp_path: Path) -> None:
     sam = lab.page("sam")
     submit(sam, stl(box(60, 60, 40), tmp_path / "block.stl"), "Bellows")
@@ -254,7 +276,8 @@ def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(la
     card(page, "Bellows").get_by_role("link").click()
     badge, outcomes = page.locator("#state .badge"), page.locator("#commands")
 
-    page.get_by_role("button", name="Pause").click()
+    with slow_look_at_commands(page):
+        page.get_by_role("button", name="Pause").click()
     expect(outcomes).to_contain_text("Pause: confirmed by the printer")
     expect(badge).to_have_text("Paused")
     page.get_by_role("button", name="Resume").click()
