@@ -78,7 +78,8 @@ class Lab:
         """Scripts that fail, whatever the policy of a page forbids, and requests to anybody but the farm."""
 
         def said(message: ConsoleMessage) -> None:
-            if message.type == "error":
+            a_command_ended_a_look = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
+            if message.type == "error" and not a_command_ended_a_look:
                 self.complaints.append(f"{page.url}: {message.text} {message.location.get('url')}")
 
         def asked(request: Request) -> None:
