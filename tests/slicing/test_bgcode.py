@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import zlib
@@ -21,16 +20,13 @@ from slicing.gcode import facts
 from tests.slicing import binary
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "gcode" / "prusaslicer.gcode"
-HEATSHRINK = pytest.mark.skipif(
-    importlib.util.find_spec("heatshrink2") is None, reason="heatshrink2 is not installed (run: make setup)"
-)
 PACKED = [
     (0, 0),
     (1, 0),
     (1, 1),
-    pytest.param(2, 1, marks=HEATSHRINK),
-    pytest.param(3, 0, marks=HEATSHRINK),
-    pytest.param(3, 2, marks=HEATSHRINK),
+    (2, 1),
+    (3, 0),
+    (3, 2),
 ]
 
 
