@@ -5,6 +5,13 @@ RUN python -m venv /venv
 COPY requirements/farm.lock /tmp/farm.lock
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /tmp/farm.lock
 
+FROM node:22-bookworm-slim AS pages
+WORKDIR /pages
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci
+COPY web web
+RUN npm run --silent build
+
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data farm \
     && install -d -o farm -g farm -m 0700 /data
@@ -17,6 +24,7 @@ COPY printers printers
 COPY jobs jobs
 COPY templates templates
 COPY static static
+COPY --from=pages /pages/static/built static/built
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=farm.settings \
     FARM_DATA_DIR=/data FARM_STATIC_DIR=/static OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # the secrets that settings generate while files are collected are of no use: they go with their folder

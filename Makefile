@@ -15,6 +15,8 @@ COMPILE = $(CURDIR)/$(BIN)/uv pip compile --quiet --python-version 3.11 --genera
 # as in production, on an empty data folder
 AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
 	FARM_DATA_DIR=$$data FARM_TLS=true FARM_PROXIES=1 FARM_HOSTS=farm.example FARM_ORIGINS=https://farm.example
+# the machine's npm, else the one that comes as a Python package
+NPM := $(or $(shell command -v npm),PATH="$(CURDIR)/$(BIN):$$PATH" npm)
 PORT ?= 8000
 # whole files, in this order: those of a file share farms and servers, and the long ones come early
 PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -28,9 +30,9 @@ help: ## what can be made
 demo: setup ## the whole farm with two simulated printers on http://127.0.0.1:8000 (make demo PORT=8001 elsewhere)
 	@exec $(BIN)/python manage.py up --demo --port $(PORT) --data-dir data/demo
 
-setup: $(VENV)/.farm ## the virtual environment with what the farm runs on
+setup: $(VENV)/.farm node_modules/.built ## the virtual environment with what the farm runs on, and the pages' scripts
 
-dev: $(VENV)/.dev ## and what checks it
+dev: $(VENV)/.dev node_modules/.built ## and what checks it
 
 peers: .venvs/octoprint/.stamp .venvs/moonraker/.stamp ## the real OctoPrint and Moonraker, for tests
 
@@ -52,12 +54,14 @@ screenshots: dev ## the pictures of the README (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
 lock: dev ## pin and hash anew what requirements/*.in ask for (UPGRADE=1 takes the newest)
-	cd requirements; for name in farm dev octoprint moonraker; do \
+	cd requirements; for name in farm dev node octoprint moonraker; do \
 		echo "$$name"; $(COMPILE) $$name.in --output-file $$name.lock >/dev/null; done
 	@! grep -nE '://|--(extra-)?index|--find-links|--trusted-host' requirements/*.lock
+	@$(NPM) install --package-lock-only $(if $(UPGRADE),&& $(NPM) update --package-lock-only)
+	@! grep -nE '"resolved"' package-lock.json
 
-clean: ## forget the environments and the demo's data
-	rm -rf $(VENV) .venvs data/demo
+clean: ## forget the environments, the built pages and the demo's data
+	rm -rf $(VENV) .venvs node_modules static/built data/demo
 
 $(VENV)/bin/python:
 	@echo "Making a virtual environment in $(VENV) ..."
@@ -72,6 +76,21 @@ $(VENV)/.farm: requirements/farm.lock | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.farm
 	@echo "Installing what checks the farm ..."
 	@$(INSTALL)
+	@touch $@
+
+$(VENV)/.node: requirements/node.lock | $(VENV)/bin/python
+	@echo "Installing npm ..."
+	@$(INSTALL)
+	@touch $@
+
+node_modules/.installed: package-lock.json .npmrc $(if $(shell command -v npm),,$(VENV)/.node)
+	@echo "Installing what the pages' scripts stand on ..."
+	@$(NPM) ci --no-progress --loglevel=error >/dev/null
+	@touch $@
+
+node_modules/.built: node_modules/.installed package.json $(shell find web -type f)
+	@rm -rf static/built
+	@$(NPM) run --silent build
 	@touch $@
 
 .venvs/%/.stamp: requirements/%.lock

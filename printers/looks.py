@@ -1,6 +1,6 @@
 """How a printer's state is called and coloured for people. Pure: a state as in printers.views in, words out.
 
-``static/live.js`` decides the same in the browser (``kindOf``), with these words.
+``web/live.js`` decides the same in the browser (``kindOf``), with these words.
 """
 
 from __future__ import annotations

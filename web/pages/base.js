@@ -1,0 +1,3 @@
+// On every page.
+import "../ui.js";
+import "../live.js";
