@@ -61,6 +61,7 @@ api = [
     path("printers/<uuid:pk>/test/", printers.TestConnection.as_view()),
     path("printers/<uuid:pk>/state/", printers.State.as_view()),
     path("printers/<uuid:pk>/clear-bed/", printers.ClearBed.as_view()),
+    path("printers/<uuid:pk>/temperatures/", printers.Temperatures.as_view(), name="api-printer-temperatures"),
     path("printers/<uuid:pk>/commands/", printers.Commands.as_view()),
     path("printers/<uuid:pk>/commands/<uuid:command_pk>/", printers.OneCommand.as_view()),
     path("printers/<uuid:pk>/files/", printers.Files.as_view()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,7 +15,7 @@ from rest_framework.response import Response
 
 from farm.api import FarmView, person
 from farm.errors import Conflict, Forbidden, Invalid, NotFound
-from printers import access, commands, services
+from printers import access, commands, history, services
 from printers.drivers.base import PrinterStatus
 from printers.models import Command, CommandKind, Printer, Role
 from printers.signals import occupants
@@ -148,6 +149,23 @@ FilesSerializer = inline_serializer(
         ),
     },
 )
+TemperaturesSerializer = inline_serializer(
+    "Temperatures",
+    {
+        "now": serializers.FloatField(help_text="s since 1970, by the farm's clock"),
+        "times": serializers.ListField(child=serializers.FloatField(), help_text="s since 1970, oldest first"),
+        "heaters": serializers.DictField(
+            help_text="by heater: actual and target in degrees C at these times; null: not known then",
+            child=inline_serializer(
+                "HeaterTemperatures",
+                {
+                    "actual": serializers.ListField(child=serializers.FloatField(allow_null=True)),
+                    "target": serializers.ListField(child=serializers.FloatField(allow_null=True)),
+                },
+            ),
+        ),
+    },
+)
 _LOCATION = OpenApiParameter("location", enum=["local", "sdcard"], default="local")
 
 
@@ -224,6 +242,15 @@ class State(FarmView):
     def get(self, request: Request, pk: UUID) -> Response:
         printer = access.get(person(request), pk, Role.VIEW)
         return Response(state_views(person(request), [printer])[printer.pk])
+
+
+class Temperatures(FarmView):
+    """Of the last half hour, without asking the printer."""
+
+    @extend_schema(responses=TemperaturesSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.VIEW)
+        return Response({"now": time.time(), **history.columns(history.read(printer.pk))})
 
 
 class ClearBed(FarmView):

@@ -81,6 +81,7 @@ DOORS = {
     "post printers/<uuid:pk>/test/": Door(404, 403),
     "get printers/<uuid:pk>/state/": Door(404, 200),
     "post printers/<uuid:pk>/clear-bed/": Door(404, 403, {"bed": 1}),
+    "get printers/<uuid:pk>/temperatures/": Door(404, 200),
     "get printers/<uuid:pk>/commands/": Door(404, 403),
     "post printers/<uuid:pk>/commands/": Door(404, 403, {"command": "emergency_stop"}),
     "get printers/<uuid:pk>/commands/<uuid:command_pk>/": Door(404, 404),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from pytest_django import Settings
 from farm.models import User
 from jobs.models import Print
 from jobs.states import JobStatus, PrintStatus
-from printers import telemetry
+from printers import history, telemetry
 from printers.credentials import unseal
 from printers.drivers.base import LiveJob, PrinterState, PrinterStatus, Temperature, Unauthorised, Unclear
 from printers.models import BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
@@ -44,6 +45,21 @@ def manager(cast: Cast) -> User:
     found = person("mara")
     grant(found, cast.anvil, Role.MANAGE)
     return found
+
+
+# -- what it was like
+def test_the_temperatures_of_the_last_half_hour_are_there_at_once(cast: Cast) -> None:
+    now = time.time()
+    with telemetry.client().pipeline(transaction=False) as pipe:
+        for at_, actual in ((now - 60, 180.0), (now - 30, 210.2)):
+            heat = {"tool0": Temperature(actual=actual, target=210.0)}
+            history.Recorder().note(pipe, cast.anvil.pk, at_, heat)
+        pipe.execute()
+    shown = ok(api(cast.sam).get(at(cast.anvil, "temperatures")))
+    assert shown["now"] == pytest.approx(now, abs=60)
+    assert shown["times"] == pytest.approx([now - 60, now - 30], abs=0.1)
+    assert shown["heaters"] == {"tool0": {"actual": [180.0, 210.2], "target": [210.0, 210.0]}}
+    assert ok(api(cast.ada).get(at(cast.cellar, "temperatures")))["times"] == []
 
 
 # -- what there is
