@@ -1,6 +1,6 @@
 """How a printer's state is called and coloured for people. Pure: a state as in printers.views in, words out.
 
-``web/live.js`` decides the same in the browser (``kindOf``), with these words.
+``web/words.js`` decides the same in the browser (``kindOf``), with these words.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def possible(state: dict[str, Any]) -> dict[str, bool]:
 
 
 def looks_for_script() -> dict[str, list[str | int]]:
-    """For live.js: kind -> [word, tone, group, rank]."""
+    """For the scripts: kind -> [word, tone, group, rank]."""
     return {kind: [look.word, look.tone, look.group, RANKS[kind]] for kind, look in LOOKS.items()}
 
 

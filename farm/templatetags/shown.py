@@ -1,4 +1,4 @@
-"""How pages write numbers and draw icons. ``web/live.js`` writes the same numbers in the same words."""
+"""How pages write numbers and draw icons. ``web/words.js`` writes the same numbers in the same words."""
 
 from __future__ import annotations
 

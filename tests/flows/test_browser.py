@@ -334,7 +334,7 @@ def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
 
 
 def test_what_the_server_writes_is_what_the_script_paints(lab: Lab) -> None:
-    """Words and numbers are decided in two languages: printers/looks.py and web/live.js."""
+    """Words and numbers are decided in two languages: printers/looks.py and web/words.js."""
     plain = lab.browser.new_context(java_script_enabled=False, storage_state=lab.state("ada"))
     served = plain.new_page()
     served.goto(lab.farm.url)

@@ -1,3 +1,6 @@
 // On every page.
 import "../ui.js";
 import "../live.js";
+import "../paint.js";
+import "../anew.js";
+import "../wall.js";

@@ -1,0 +1,25 @@
+// Asking the server anew for what it renders: elements with data-look (of any job, or of the job named there) get
+// "farm-look" when that changed, at most once a second each; by id, because an answer replaces the element.
+import { $$ } from "./farm.js";
+
+const lastLook = new Map();
+
+export function look({ id }) {
+  const wait = 1000 - (Date.now() - (lastLook.get(id) || 0));
+  if (wait > 1000) return;  // one is on its way
+  lastLook.set(id, Date.now() + Math.max(0, wait));
+  setTimeout(() => {
+    const element = document.getElementById(id);
+    if (element) htmx.trigger(element, "farm-look");
+  }, Math.max(0, wait));
+}
+
+function jobChanged(id) {
+  for (const el of $$("[data-look]")) if (!el.dataset.look || el.dataset.look === id) look(el);
+}
+
+document.addEventListener("farm:job", ({ detail: { id } }) => jobChanged(id));
+document.addEventListener("farm:state", ({ detail: { state, before } }) => {
+  if (before && before.bed !== state.bed) jobChanged("");
+});
+document.addEventListener("farm:found", () => { for (const el of $$("[data-look]")) look(el); });

@@ -1,0 +1,70 @@
+// Numbers and states in words. Pure, except that the words of states and their order come from the page (#looks).
+// The server says the same in farm/templatetags/shown.py and printers/looks.py.
+import { $ } from "./farm.js";
+
+// -- numbers, as farm/templatetags/shown.py
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(minutes / 1440);
+  if (!hours) return `${minutes} min`;
+  return days ? `${days} d ${hours % 24} h` : `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+export const percent = (fraction) => `${Math.floor((fraction || 0) * 100)} %`;
+export const degrees = (value) => (value === null ? "–" : value.toFixed(0));
+export const heaterName = (name) => {
+  if (!name.startsWith("tool")) return name[0].toUpperCase() + name.slice(1);
+  const index = Number(name.slice(4));
+  return index ? `Nozzle ${index + 1}` : "Nozzle";
+};
+
+// -- what a state means, as printers/looks.py
+let looks = null;
+
+// kind -> [word, tone, group, rank]; undefined where the page says nothing of printers
+export function lookOf(kind) {
+  looks ??= JSON.parse($("#looks")?.textContent || "{}");
+  return looks[kind];
+}
+
+export function kindOf(s) {
+  const ours = s.job ? s.job.status : "";
+  if (!s.enabled) return "off";
+  if (s.stale || s.status === "offline") {
+    if (s.job) return "lost";
+    return s.age === null || !s.stale ? "offline" : "stale";
+  }
+  if (ours === "unknown" && s.status !== "error") return "unclear";
+  if (s.status !== "idle") return s.status;
+  if (ours === "uploading") return "receiving";
+  if (ours === "starting") return "starting";
+  if (s.maintenance) return "maintenance";
+  return s.bed_clear ? "ready" : "bed";
+}
+
+export function titleOf(job) {
+  return job.file || (job.status === "external" ? "Started at the machine" : "Another person's print");
+}
+
+// what of a page is shown (data-if) or can be used (data-able) in this state
+export function conditions(s, kind) {
+  const job = s.job, heard = !s.stale, ours = Boolean(job && job.print && heard);
+  return {
+    job,
+    left: job && job.left_s !== null,
+    elapsed: job && job.elapsed_s !== null,
+    ends: job && job.left_s !== null && s.status === "printing",
+    message: s.message,
+    maintenance: s.maintenance,
+    heard: s.stale && s.age !== null,
+    bed: kind === "bed",
+    unclear: kind === "unclear",
+    ready: kind === "ready",
+    clear: heard && s.status === "idle" && !job && !s.bed_clear,
+    pause: ours && s.status === "printing",
+    resume: ours && s.status === "paused",
+    cancel: ours && (s.status === "printing" || s.status === "paused"),
+    still: !heard || s.status === "printing" || s.status === "busy",
+    move: heard && s.status !== "printing" && s.status !== "busy",
+  };
+}
