@@ -45,6 +45,14 @@ class CommandStatus(models.TextChoices):
     UNCLEAR = "unclear"  # it was sent and nobody knows what became of it
 
 
+class CameraSource(models.TextChoices):
+    """Who says where a printer's camera is."""
+
+    SERVER = "server", "As its server says"
+    OWN = "own", "The addresses given here"
+    OFF = "off", "No camera"
+
+
 COMMAND_OPEN = (CommandStatus.QUEUED, CommandStatus.SENT)
 
 
@@ -63,6 +71,16 @@ class Printer(models.Model):
     maintenance = models.CharField(
         max_length=200, blank=True, help_text="Why nothing new may be printed; empty: it may"
     )
+    camera = models.CharField(max_length=10, choices=CameraSource, default=CameraSource.SERVER)
+    camera_snapshot_url = models.CharField(max_length=300, blank=True)
+    camera_stream_url = models.CharField(max_length=300, blank=True)
+    #: degrees clockwise, after mirroring; None: turned and mirrored as its server says
+    camera_rotation = models.PositiveSmallIntegerField(
+        null=True, blank=True, choices=[(degrees, f"{degrees} degrees") for degrees in (0, 90, 180, 270)]
+    )
+    #: both count only with a rotation given
+    camera_flip_h = models.BooleanField(default=False)
+    camera_flip_v = models.BooleanField(default=False)
     #: counts what lay on the bed: goes up by one whenever the bed may have become dirty
     bed = models.PositiveIntegerField(default=1, editable=False)
     #: the printer's own record of its prints when it was last seen, see PrinterDriver.marker
