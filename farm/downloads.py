@@ -31,9 +31,18 @@ def download(path: Path, name: str) -> StreamingHttpResponse:
 def picture(request: HttpRequest, path: Path, version: str) -> HttpResponse:
     """A PNG of ours, small enough to be read at once, to be shown in pages. ``version`` changes with its content; a
     browser asks again whether it has, because the right to see it may end."""
+    return _shown(request, path, version, "image/png")
+
+
+def view(request: HttpRequest, path: Path, version: str) -> HttpResponse:
+    """Likewise numbers of ours for a script that draws them."""
+    return _shown(request, path, version, "application/octet-stream")
+
+
+def _shown(request: HttpRequest, path: Path, version: str, kind: str) -> HttpResponse:
     etag = f'"{version}"'
     response = get_conditional_response(request, etag=etag) or HttpResponse(path.read_bytes())
-    response["Content-Type"] = "image/png"
+    response["Content-Type"] = kind
     response["ETag"] = etag
     response["Cache-Control"] = "private, no-cache"
     response["X-Content-Type-Options"] = "nosniff"

@@ -52,6 +52,7 @@ api = [
     path("models/<uuid:pk>/stands/", slicing.ModelStands.as_view()),
     path("models/<uuid:pk>/file/", slicing.ModelFile.as_view()),
     path("models/<uuid:pk>/picture/", slicing.ModelPicture.as_view(), name="api-model-picture"),
+    path("models/<uuid:pk>/shape/", slicing.ModelShape.as_view(), name="api-model-shape"),
     path("gcodes/", slicing.Gcodes.as_view()),
     path("gcodes/<uuid:pk>/", slicing.OneGcode.as_view()),
     path("gcodes/<uuid:pk>/picture/", slicing.GcodePicture.as_view()),

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from farm.api import FarmView, person
-from farm.downloads import download, picture
+from farm.downloads import download, picture, view
 from farm.errors import Forbidden, NotFound
 from farm.models import User
 from farm.paging import Pages
@@ -406,6 +406,16 @@ class ModelPicture(PictureView):
     def get(self, request: Request, pk: UUID) -> HttpResponse:
         model = _own_model(request, pk)
         return picture(request, gallery.picture(model.picture), model.sha256)
+
+
+class ModelShape(PictureView):
+    """The surface of the model for a browser that turns it: see slicing/shape.py for the bytes. Large models are made
+    coarser."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        model = _own_model(request, pk)
+        return view(request, gallery.shape(model), f"{model.sha256}-{gallery.SHAPE_REVISION}")
 
 
 def _own_model(request: Request, pk: Any) -> Model3D:

@@ -1,7 +1,7 @@
-"""Pictures of models, of G-code and of its layers, as files that may be sent.
+"""Pictures and shapes of models, pictures of G-code and of its layers, as files that may be sent.
 
-Layers are drawn when somebody looks at them: by a child process with limits, a few of them at once because people leaf
-through them, and kept on disk until the space is needed. What is kept may be deleted at any time.
+Shapes and layers are made when somebody looks at them: by a child process with limits, a few layers at once because
+people leaf through them, and kept on disk until the space is needed. What is kept may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from django.conf import settings
 from django.db.models.fields.files import FieldFile
 
 from farm.errors import Invalid, NotFound, Unavailable
-from slicing.models import Gcode
+from slicing.models import Gcode, Model3D
 from slicing.sandbox import WALL_S, facts_of
 
 #: layers that are drawn together
 TOGETHER = 8
 #: children that may draw at once in one web process, and s that a request waits for its turn
 AT_ONCE, PATIENCE_S = 2, 15.0
-#: bytes of kept layers, and after how many children that is looked at
+#: bytes of what is kept, and after how many children that is looked at
 MOST_KEPT, LOOK_EVERY = 1_000_000_000, 16
 #: bytes of G-code that are surely read in a second, also by a small machine
 READING_SPEED = 3_000_000
 
-#: of how layers are drawn
-REVISION = 1
+#: of how layers are drawn, and shapes are written
+REVISION, SHAPE_REVISION = 1, 1
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 _drawn = itertools.count(1)
@@ -44,11 +44,32 @@ def picture(kept: FieldFile) -> Path:
     return path
 
 
+def shape(model: Model3D) -> Path:
+    """See slicing.shape. Raises NotFound when it cannot be made, and Unavailable when too many want one at once."""
+    folder = kept_views() / f"{model.pk}-{SHAPE_REVISION}"
+    path = folder / "shape.bin"
+    if not path.exists():
+        with _turn():
+            if not path.exists():
+                _make_shape(model, path)
+    return path
+
+
+def _make_shape(model: Model3D, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = ("--name", f"model.{model.kind}", "--max-triangles", str(settings.FARM_MAX_TRIANGLES), "--out", str(path))
+    try:
+        facts_of("slicing.shape", model.file.path, *wanted)
+    except Invalid as error:
+        raise NotFound(error.message, code="no_shape") from error
+    _make_room(path.parent)
+
+
 def layer(gcode: Gcode, number: int) -> Path:
     """Of a layer, counted from 1. Raises NotFound, and Unavailable when too many want pictures at once."""
     if not 1 <= number <= gcode.layers:
         raise NotFound(f"There is no layer {number}; the highest is {gcode.layers}.", code="no_layer")
-    folder = kept_layers() / f"{gcode.pk}-{REVISION}"
+    folder = kept_views() / f"{gcode.pk}-{REVISION}"
     path = folder / f"{number - 1}.png"
     if not path.exists():
         with _turn():
@@ -59,8 +80,8 @@ def layer(gcode: Gcode, number: int) -> Path:
     return path
 
 
-def kept_layers() -> Path:
-    return Path(settings.DATA_DIR) / "layers"
+def kept_views() -> Path:
+    return Path(settings.DATA_DIR) / "views"
 
 
 def _draw(gcode: Gcode, folder: Path, number: int) -> None:
@@ -72,7 +93,11 @@ def _draw(gcode: Gcode, folder: Path, number: int) -> None:
         facts_of("slicing.layers", gcode.file.path, *wanted, *some, seconds=seconds)
     except Invalid as error:
         raise NotFound(error.message, code="no_layer") from error
-    folder.touch()
+    _make_room(folder)
+
+
+def _make_room(looked_at: Path) -> None:
+    looked_at.touch()
     if next(_drawn) % LOOK_EVERY == 0:
         forget_old(MOST_KEPT)
 
@@ -88,8 +113,8 @@ def _turn() -> Iterator[None]:
 
 
 def forget_old(most: int) -> None:
-    """Delete the layers of the files that were not looked at for longest, until ``most`` bytes are left."""
-    root = kept_layers()
+    """Delete what was made of the files that were not looked at for longest, until ``most`` bytes are left."""
+    root = kept_views()
     folders = sorted(root.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True) if root.exists() else []
     total = 0
     for folder in folders:

@@ -30,6 +30,7 @@ PURE = {
             "finishing",
             "engines",
             "placement",
+            "shape",
             "presets",
             "prusaini",
             "stance",

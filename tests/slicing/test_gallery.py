@@ -22,6 +22,7 @@ from slicing.headers import thumbnail_block
 from slicing.models import Gcode, Model3D
 from slicing.pictures import png
 from slicing.services import slice_model
+from slicing.shape import unpacked
 from tests import shapes
 from tests.api import api, ok, refused
 from tests.cast import Cast
@@ -100,6 +101,43 @@ def test_a_browser_that_has_it_gets_it_no_second_time(cast: Cast, part: Model3D)
     refused(api(cast.tina).get(f"/api/models/{part.pk}/picture/", headers={"If-None-Match": first["ETag"]}), 404)
 
 
+# -- the shapes of models
+def shape_of(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.content
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert "private" in answer["Cache-Control"]
+    return unpacked(answer.content)
+
+
+def test_a_model_has_a_shape_of_its_size(cast: Cast, part: Model3D) -> None:
+    vertices, faces, of_file = shape_of(api(cast.sam).get(f"/api/models/{part.pk}/shape/"))
+    assert vertices.max(axis=0) - vertices.min(axis=0) == pytest.approx(part.size_mm, abs=0.01)
+    assert len(faces) == of_file == part.triangles
+    assert faces.max() == len(vertices) - 1
+
+
+def test_a_shape_is_for_those_who_may_see_the_model(cast: Cast, part: Model3D) -> None:
+    url = f"/api/models/{part.pk}/shape/"
+    first = api(cast.ada).get(url)
+    shape_of(first)
+    for stranger in (cast.tina, cast.olivia, cast.mallory):
+        refused(api(stranger).get(url, headers={"If-None-Match": first["ETag"]}), 404, "not_found")
+    refused(api().get(url), 401)
+    refused(api(cast.sam).get(f"/api/models/{uuid4()}/shape/"), 404)
+    assert api(cast.sam).get(url, headers={"If-None-Match": first["ETag"]}).status_code == 304
+
+
+def test_a_shape_is_made_once(cast: Cast, part: Model3D, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape_of(api(cast.sam).get(f"/api/models/{part.pk}/shape/"))
+    monkeypatch.setattr(gallery, "facts_of", None)
+    shape_of(api(cast.sam).get(f"/api/models/{part.pk}/shape/"))
+
+
+def test_a_model_that_cannot_be_read_any_more_has_no_shape(cast: Cast, part: Model3D) -> None:
+    Path(part.file.path).write_bytes(b"solid")
+    refused(api(cast.sam).get(f"/api/models/{part.pk}/shape/"), 404, "no_shape")
+
+
 # -- G-code
 def test_g_code_shows_the_largest_picture_that_its_slicer_put_in(cast: Cast, program: Gcode) -> None:
     image = shown(api(cast.olivia).get(f"/api/gcodes/{program.pk}/picture/"))
@@ -172,7 +210,7 @@ def test_too_many_at_once_wait_their_turn_and_are_then_told(program: Gcode, monk
 
 
 def test_what_nobody_looks_at_makes_room(program: Gcode) -> None:
-    old = gallery.kept_layers() / "long ago"
+    old = gallery.kept_views() / "long ago"
     old.mkdir(parents=True)
     (old / "0.png").write_bytes(bytes(1000))
     os.utime(old, (1, 1))
