@@ -308,6 +308,52 @@ class SimulatorPeer(Peer):
         return found
 
 
+class FleetPeer:
+    """Many simulated OctoPrints that print, in one process; see :mod:`printers.simulators.fleet`. ``printers`` are
+    their names, addresses and keys."""
+
+    def __init__(self, count: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "printers.simulators.fleet", "--count", str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.printers: list[dict[str, str]] = self._heard()["printers"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        """It ends with its input."""
+        try:
+            self.process.communicate(timeout=STOP_S)
+        finally:
+            self.process.kill()
+
+    def change_state(self, per_second: float) -> None:
+        self._say({"changes_per_s": per_second})
+
+    def report(self) -> dict[str, Any]:
+        """What happened since the last one."""
+        self._say({"report": True})
+        return self._heard()
+
+    def _say(self, order: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def _heard(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise PeerError("The fleet of simulated printers ended.")
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+
 def _octoprint_data() -> Path:
     """The pristine data folder: one user, because without one OctoPrint starts its set-up wizard."""
     template = (TEMPLATES / "octoprint.yaml").read_bytes()

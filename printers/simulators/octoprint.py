@@ -38,12 +38,14 @@ Body = dict[str, Any]
 
 class OctoPrint(Simulator):
     socket_path = "/sockjs/websocket"
+    host_kind: type[Host] = Host
+    push_kind: type[Push] = Push
 
     def __init__(self, *, api_key: str, data_dir: Path, speed: float = 1.0, name: str = "OctoPrint") -> None:
         super().__init__(api_key=api_key, data_dir=data_dir, speed=speed, name=name)
         self.storage = Storage(data_dir)
-        self.push = Push()
-        self.host = self.push.host = Host(self.storage, self.push.hear)
+        self.push = self.push_kind()
+        self.host = self.push.host = self.host_kind(self.storage, self.push.hear)
         self.host.began = self.began
         self.controls = Controls(self.host, self.commands)
 

@@ -133,7 +133,11 @@ class WebSocket:
 
     def send(self, message: Any) -> None:
         """JSON; kept back while the server hangs and sent when it is itself again."""
-        self._write(_TEXT, json.dumps(message).encode())
+        self.send_encoded(json.dumps(message).encode())
+
+    def send_encoded(self, message: bytes) -> None:
+        """The same for what is JSON already."""
+        self._write(_TEXT, message)
 
     def ping(self) -> None:
         self._write(_PING, b"")
