@@ -71,6 +71,7 @@ api = [
     path("jobs/<uuid:pk>/", jobs.OneJob.as_view(), name="api-job"),
     path("jobs/<uuid:pk>/cancel/", jobs.CancelJob.as_view()),
     path("jobs/<uuid:pk>/start/", jobs.StartJob.as_view()),
+    path("jobs/<uuid:pk>/hold/", jobs.HoldJob.as_view()),
     path("jobs/<uuid:pk>/again/", jobs.RepeatJob.as_view()),
     path("jobs/<uuid:pk>/approve/", jobs.ApproveJob.as_view()),
     path("jobs/<uuid:pk>/reject/", jobs.RejectJob.as_view()),

@@ -46,6 +46,7 @@ class PrintSerializer(serializers.ModelSerializer[Print]):
             "message",
             "progress",
             "filament_mm",
+            "filament_estimated",
             "duration_s",
             "created_at",
             "started_at",
@@ -214,6 +215,16 @@ class StartJob(FarmView):
     def post(self, request: Request, pk: UUID) -> Response:
         job = access.get(person(request), pk)
         services.release(job, by=person(request))
+        return Response(JobSerializer(job).data)
+
+
+class HoldJob(FarmView):
+    """Let nothing more of it begin until it is started."""
+
+    @extend_schema(request=None, responses=JobSerializer)
+    def post(self, request: Request, pk: UUID) -> Response:
+        job = access.get(person(request), pk)
+        services.hold(job, by=person(request))
         return Response(JobSerializer(job).data)
 
 

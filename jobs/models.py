@@ -113,6 +113,8 @@ class Print(models.Model):
     #: whether the file is known to be gone from the printer again
     file_deleted = models.BooleanField(default=False)
     filament_mm = models.FloatField(null=True)
+    #: the printer did not say how much (OctoPrint never does): worked out from the G-code
+    filament_estimated = models.BooleanField(default=False)
     duration_s = models.FloatField(null=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     #: when `starting` was committed; plastic may be on the bed from then on

@@ -103,6 +103,7 @@ def announce(job: Job) -> None:
 
 
 def _print_ended(attempt: Print) -> None:
+    _note_what_it_took(attempt)
     settle(Job.objects.get(pk=attempt.job_id))
     if attempt.start_at and attempt.spent and attempt.printer_id:
         # whoever looked at the bed before this end did not see what lies on it now: their word comes too late
@@ -110,6 +111,31 @@ def _print_ended(attempt: Print) -> None:
     if attempt.file_on_printer and not attempt.file_deleted:
         enqueue("jobs.clean_up", attempt.pk)
     enqueue("jobs.dispatch")
+
+
+def _note_what_it_took(attempt: Print) -> None:
+    """Fill in what the printer's record does not say, by the farm's own clock and the G-code."""
+    began = attempt.started_at or attempt.start_at
+    if began is None or not attempt.spent:
+        return
+    if attempt.duration_s is None and attempt.ended_at is not None:
+        attempt.duration_s = (attempt.ended_at - began).total_seconds()
+    if attempt.filament_mm is None and attempt.gcode is not None:
+        attempt.filament_mm = filament_by_then(
+            attempt.gcode.filament_mm,
+            attempt.gcode.time_s,
+            None if attempt.status == PrintStatus.COMPLETED else attempt.duration_s,
+        )
+        attempt.filament_estimated = True
+    attempt.save(update_fields=["duration_s", "filament_mm", "filament_estimated"])
+
+
+def filament_by_then(whole_mm: float, takes_s: float, printed_s: float | None) -> float:
+    """mm of filament after ``printed_s`` of a print that takes ``takes_s``, as if it flowed evenly; None: it was
+    printed to its end. Pure."""
+    if printed_s is None:
+        return whole_mm
+    return whole_mm * min(1.0, max(0.0, printed_s) / takes_s) if takes_s > 0 else 0.0
 
 
 def tally(job: Job) -> dict[str, int]:
@@ -345,6 +371,18 @@ def release(job: Job, by: User) -> None:
         raise Conflict("This job is not on hold.", code="not_held")
     job.refresh_from_db()
     _append(job, job.status, job.status, "hold ended", "", by)
+    enqueue("jobs.dispatch")
+
+
+@transaction.atomic
+def hold(job: Job, by: User) -> None:
+    """Let nothing more of a job begin until it is released; what is printed goes on. Raises Conflict."""
+    if job.status in JOB_TERMINAL:
+        raise Conflict(f"This job is {job.status} already.", code="not_possible", status=job.status)
+    if not Job.objects.exclude(status__in=JOB_TERMINAL).filter(pk=job.pk, hold=False).update(hold=True):
+        raise Conflict("This job is on hold already, or it has just ended.", code="held")
+    job.refresh_from_db()
+    _append(job, job.status, job.status, "put on hold", "", by)
     enqueue("jobs.dispatch")
 
 

@@ -32,6 +32,16 @@ def visible(user: User, role: Role = Role.VIEW) -> QuerySet[Printer]:
     ).distinct()
 
 
+def people_on(printers: Iterable[UUID], role: Role) -> QuerySet[User]:
+    """Everybody who has at least ``role`` on any of these printers."""
+    ids = list(printers)
+    grants = Grant.objects.filter(Q(printer__in=ids) | Q(pool__printers__in=ids), role__gte=role)
+    groups = grants.exclude(group=None).values("group")
+    named = Q(pk__in=grants.exclude(user=None).values("user")) | Q(groups__in=groups)
+    staff = Q(is_staff=True) if ids else Q(pk=None)
+    return User.objects.filter(staff | named, is_active=True).distinct()
+
+
 def get(user: User, pk: Any, role: Role) -> Printer:
     """Raises NotFound when the person may not see it (or it is not there), Forbidden when the role is too weak."""
     try:

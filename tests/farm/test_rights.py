@@ -94,6 +94,7 @@ DOORS = {
     "get jobs/<uuid:pk>/": Door(404, 404),
     "post jobs/<uuid:pk>/cancel/": Door(404, 404),
     "post jobs/<uuid:pk>/start/": Door(404, 404),
+    "post jobs/<uuid:pk>/hold/": Door(404, 404),
     "post jobs/<uuid:pk>/again/": Door(404, 404),
     "post jobs/<uuid:pk>/approve/": Door(404, 404),
     "post jobs/<uuid:pk>/reject/": Door(404, 404),

@@ -321,7 +321,7 @@ def test_a_print_says_who_what_where_when_and_how_it_ended(cast: Cast) -> None:
     assert row == {
         "id": str(done.pk), "job": str(done.job_id), "person": "Sam", "file": "bracket.stl",
         "printer": str(cast.anvil.pk), "printer_name": "Anvil", "status": "completed", "message": "", "progress": 1.0,
-        "filament_mm": 1500.0, "duration_s": 3600.0,
+        "filament_mm": 1500.0, "filament_estimated": False, "duration_s": 3600.0,
     }  # fmt: skip
     assert when["created_at"]
     assert when["started_at"]

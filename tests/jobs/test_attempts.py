@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -122,6 +123,49 @@ def test_a_print_shorter_than_a_look_is_completed(shop: Shop) -> None:
     shop.bridge.hear()
     assert now(live) == "completed"
     assert live.started_at is not None
+
+
+def ends_without_figures(shop: Shop, outcome: Outcome) -> None:
+    """As OctoPrint says it: how long it took, and nothing of filament."""
+    shop.machine.end(outcome)
+    shop.machine.records[-1] = replace(shop.machine.records[-1], filament_mm=None, duration_s=975.0)
+    shop.bridge.hear()
+
+
+def test_a_printer_that_does_not_say_how_much_it_took_leaves_what_the_gcode_says(shop: Shop) -> None:
+    live = shop.printing()
+    ends_without_figures(shop, Outcome.COMPLETED)
+    assert now(live) == "completed"
+    assert (live.filament_mm, live.filament_estimated) == (1500.0, True)
+
+
+def test_of_a_print_that_ended_early_the_share_of_its_time_is_taken(shop: Shop) -> None:
+    live = shop.printing()
+    ends_without_figures(shop, Outcome.FAILED)
+    assert now(live) == "failed"
+    assert (live.filament_mm, live.duration_s, live.filament_estimated) == (375.0, 975.0, True)  # of 3,900 s
+
+
+def test_what_the_printer_measured_is_no_estimate(shop: Shop) -> None:
+    live = shop.printing()
+    shop.machine.end(Outcome.FAILED)
+    shop.bridge.hear()
+    assert now(live) == "failed"
+    assert (live.filament_mm, live.filament_estimated) == (1500.0, False)
+
+
+def test_what_never_started_took_nothing(shop: Shop) -> None:
+    live = shop.claimed()
+    services.cancel(live.job, shop.cast.sam)
+    assert now(live) == "cancelled"
+    assert (live.filament_mm, live.duration_s, live.filament_estimated) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("takes", "printed", "used"), [(100, None, 8), (100, 25, 2), (100, 400, 8), (100, -1, 0), (0, 10, 0)]
+)
+def test_filament_flows_evenly_in_an_estimate(takes: float, printed: float | None, used: float) -> None:
+    assert services.filament_by_then(8, takes, printed) == used
 
 
 def test_an_idle_printer_without_a_print_wakes_the_queue(shop: Shop) -> None:

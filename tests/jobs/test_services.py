@@ -8,6 +8,8 @@ from pytest_django import Settings
 
 from farm.errors import Conflict, Forbidden, Invalid
 from jobs import services
+from jobs.dispatch import claim
+from jobs.matching import Assignment
 from jobs.models import Job, JobEvent, Print
 from jobs.states import JOB_TERMINAL, PRINT_TERMINAL, JobStatus, PrintStatus
 from printers.models import Command, CommandKind, CommandStatus, Role
@@ -205,6 +207,33 @@ def test_a_held_job_takes_its_place_when_it_is_released(cast: Cast, work: Work) 
 def test_an_ended_job_is_not_released(cast: Cast, status: JobStatus) -> None:
     with pytest.raises(Conflict, match=f"This job is {status} already"):
         services.release(job(cast.sam, status, hold=True), cast.sam)
+
+
+def test_a_waiting_job_is_put_on_hold_and_gets_no_printer_until_it_is_released(cast: Cast, work: Work) -> None:
+    row = job(cast.sam)
+    with committed():
+        services.hold(row, cast.ada)
+    assert (row.hold, row.status) == (True, "ready")
+    assert [(e.cause, e.actor) for e in row.events.all()][-1] == ("put on hold", cast.ada)
+    work.do_all()
+    row.refresh_from_db()
+    assert row.message == "On hold: start it when you are ready."
+    with pytest.raises(Conflict, match="on hold already"):
+        services.hold(row, cast.ada)
+
+
+@pytest.mark.parametrize("status", JOB_TERMINAL)
+def test_an_ended_job_is_not_held(cast: Cast, status: JobStatus) -> None:
+    with pytest.raises(Conflict, match=f"This job is {status} already"):
+        services.hold(job(cast.sam, status), cast.sam)
+
+
+def test_a_claim_that_was_decided_before_the_hold_loses(shop: Shop) -> None:
+    row = shop.ready()
+    shop.clear()
+    services.hold(row, shop.cast.sam)
+    assert not claim(Assignment(job_id=row.pk, printer_id=shop.anvil.pk), claims=row.claims)
+    assert not row.prints.exists()
 
 
 # -- cancelling
