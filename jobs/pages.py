@@ -105,6 +105,21 @@ def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
         "chosen": chosen.pk if chosen else None,
         **offered(person(request), chosen.profile if chosen else None),
         "printers": {pk: printer.profile.settings for pk, printer in possible.items()},
+        "beds": [_bed(choice["printer"]) for choice in choices if choice["may"]],
+    }
+
+
+def _bed(printer: Printer) -> dict[str, Any]:
+    """For the script that shows the model on it: mm, and where its front left corner is."""
+    profile = printer.profile
+    return {
+        "id": str(printer.pk),
+        "name": printer.name,
+        "width": profile.width,
+        "depth": profile.depth,
+        "height": profile.height,
+        "x": profile.origin_x,
+        "y": profile.origin_y,
     }
 
 

@@ -1,8 +1,11 @@
-// All settings of a slice: the grey values follow what is chosen above, as slicing/presets.py lays them over each other.
+// Where and how: the model on the bed of the chosen printer, and the grey values of all settings, which follow what is
+// chosen above them as slicing/presets.py lays them over each other.
 import { $, $$ } from "../farm.js";
 
 const read = (id) => JSON.parse($(`#${id}`).textContent);
+const chosen = (form, name) => $(`[name=${name}]:checked`, form)?.value ?? "";
 
+// -- all settings
 function word(value) {
   if (typeof value === "boolean") return value ? "Yes" : "No";
   const text = String(value);
@@ -14,17 +17,16 @@ function show(field, value) {
   else field.placeholder = String(Math.round(value * 100) / 100);
 }
 
-document.addEventListener("DOMContentLoaded", () => {
+function followSettings(form) {
   const { engine, rows } = read("usual"), printers = read("usual-on-printers");
-  const all = $("#all-settings"), form = all.closest("form"), changed = $("[data-changed]", all);
-  const fields = $$("input, select", all);
-  const chosen = (name) => $(`[name=${name}]:checked`, form)?.value;
+  const all = $("#all-settings"), changed = $("[data-changed]", all), fields = $$("input, select", all);
 
   function follow() {
     const short = {};
     if (form.infill.value) short.infill_density = Number(form.infill.value);
     if (form.support.value) short.supports = form.support.value;
-    const usual = { ...engine, ...printers[chosen("printer")], ...rows[chosen("quality")], ...rows[chosen("material")], ...short };
+    const layers = [printers[chosen(form, "printer")], rows[chosen(form, "quality")], rows[chosen(form, "material")]];
+    const usual = Object.assign({}, engine, ...layers, short);
     for (const field of fields) show(field, usual[field.name]);
     const count = fields.filter((field) => field.value !== "").length;
     changed.textContent = `${count} changed`;
@@ -32,4 +34,60 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   form.addEventListener("change", follow);
   follow();
+}
+
+// -- the model on its bed
+const mm = (size) => `${size.map((value) => String(Math.round(value * 10) / 10)).join(" × ")} mm`;
+const room = (bed) => [bed.width, bed.depth, bed.height];
+const fits = (size, bed) => size.every((part, axis) => part <= room(bed)[axis] + 1e-3);
+const volume = (bed) => bed.width * bed.depth * bed.height;
+
+// the chosen printer's; for any that fits the first that does, else the largest
+function bedFor(beds, wanted, size) {
+  return beds.find((bed) => bed.id === wanted) ?? beds.find((bed) => fits(size, bed)) ?? beds.toSorted((a, b) => volume(b) - volume(a))[0];
+}
+
+function stance(form) {
+  const percent = Number(form.size.value), stand = chosen(form, "stand");
+  return { scale: Array(3).fill(percent > 0 ? percent / 100 : 1), rotation: stand ? stand.split(",").map(Number) : [0, 0, 0] };
+}
+
+async function showModel(form) {
+  const root = $("#model-view"), says = $("#model-says"), beds = read("beds");
+  if (!beds.length) return;
+  let view;
+  try {
+    view = await (await import("../model.js")).ModelView.open(root);
+  } catch (error) {
+    const why = /WebGL/i.test(error.message) ? "This browser shows nothing in 3D (WebGL is off)" : "The model cannot be shown in 3D now";
+    says.textContent = $("img", root) ? `${why}: this is a picture of it.` : `${why}.`;
+    return;
+  }
+  root.classList.add("in-3d");
+  let stood = "", shown = null;
+  function follow() {
+    const { scale, rotation } = stance(form), now = JSON.stringify([scale, rotation]);
+    const size = now === stood ? view.size.toArray() : view.stand(scale, rotation);
+    const bed = bedFor(beds, chosen(form, "printer"), size), good = fits(size, bed);
+    if (bed !== shown) view.stage.bed(bed);
+    view.paint(good);
+    if (bed !== shown || now !== stood) view.frame(!shown);
+    [stood, shown] = [now, bed];
+    $("#model-size").textContent = mm(size);
+    says.textContent = `On the bed of ${bed.name}${view.coarse ? ", drawn coarser than it is" : ""}.`;
+    const fit = $("#model-fit");
+    fit.hidden = good;
+    fit.textContent = good ? "" : `Too large: it is ${mm(size)}, and ${bed.name} prints at most ${mm(room(bed))}. Make it smaller, put it down another way, or choose another printer.`;
+  }
+  form.addEventListener("change", follow);
+  form.size.addEventListener("input", follow);
+  follow();
+  view.stage.turn();
+  addEventListener("pagehide", (event) => { if (!event.persisted) view.stage.end(); });
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const form = $("#wishes");
+  followSettings(form);
+  showModel(form);
 });
