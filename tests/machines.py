@@ -16,6 +16,7 @@ from printers.drivers.base import (
     DriverError,
     Ended,
     Identity,
+    Heard,
     LiveJob,
     Missing,
     Outcome,
@@ -47,6 +48,8 @@ class FakeMachine:
     #: what it says in its stream, for tests of the bridge; afterwards the stream waits until it is told to stop
     says: list[PrinterState | BaseException] = field(default_factory=list)
     #: method -> what it raises, instead of doing anything
+    #: what it says to whatever G-code it is given
+    answers: list[str] = field(default_factory=list)
     faults: dict[str, BaseException] = field(default_factory=dict)
     #: method -> what it raises after having done it
     lost_answers: dict[str, BaseException] = field(default_factory=dict)
@@ -197,7 +200,7 @@ class FakeDriver(PrinterDriver):
         self.machine.end(Outcome.CANCELLED)
 
     # -- the machine
-    def gcode(self, lines: Sequence[str]) -> None:
+    def gcode(self, lines: Sequence[str], heard: Heard | None = None) -> None:
         self._asked("gcode", list(lines))
 
     def set_temperature(self, heater: str, target: float) -> None:
@@ -205,6 +208,9 @@ class FakeDriver(PrinterDriver):
 
     def home(self, axes: Sequence[str]) -> None:
         self._asked("home", list(axes))
+        if heard is not None:
+            for said in self.machine.answers:
+                heard(said)
 
     def jog(self, moves: Mapping[str, float], speed: float) -> None:
         self._asked("jog", dict(moves), speed)

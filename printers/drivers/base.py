@@ -195,6 +195,8 @@ class PrinterDriver(ABC):
     """
 
     kind: ClassVar[str]
+#: Takes what a machine says in answer to G-code: one line, without control characters, below 300 characters.
+Heard = Callable[[str], None]
     label: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
 
@@ -279,7 +281,9 @@ class PrinterDriver(ABC):
 
     # -- the machine
     @abstractmethod
-    def gcode(self, lines: Sequence[str]) -> None: ...
+    def gcode(self, lines: Sequence[str], heard: Heard | None = None) -> None:
+        """Send lines as they are. ``heard(line)`` is given each line that the machine says in answer, as it comes; the
+        call then lasts until the machine is done with all of them, or for as long as this driver has patience."""
 
     @abstractmethod
     def set_temperature(self, heater: str, target: float) -> None:

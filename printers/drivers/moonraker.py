@@ -29,6 +29,7 @@ from printers.drivers.base import (
     Ended,
     Garbled,
     Identity,
+    Heard,
     Missing,
     PrinterDriver,
     PrinterState,
@@ -78,6 +79,8 @@ HOMING_TIMEOUT = (4.0, 120.0)
 RPC_S = 10.0
 HISTORY_PAGE = 200
 HISTORY_PAGES = 10
+#: What Klipper says to a script and the script's end come over two roads: s in which the former may be late.
+AFTERWORD_S = 0.3
 
 JOB_OBJECTS = {
     "webhooks": None,
@@ -117,6 +120,29 @@ class _Rpc:
 
     def notifications(self) -> Iterator[dict[str, Any]]:
         for message in self._link.messages(self._stop):
+    def run(self, method: str, params: Mapping[str, object], meanwhile: Callable[[Mapping[str, Any]], None]) -> None:
+        """A call that waits for Klipper; ``meanwhile(notification)`` gets what is announced until it is done. Raises
+        Unauthorised, Refused, and Unclear when it was sent and nobody knows what became of it."""
+        self._last_id += 1
+        self._link.send({"jsonrpc": "2.0", "method": method, "params": params, "id": self._last_id})
+        try:
+            answered = self._answered(meanwhile, BLOCKING_TIMEOUT[1])
+            self._answered(meanwhile, AFTERWORD_S)
+        except (Unreachable, Garbled) as fault:
+            raise Unclear(fault.message) from None
+        if not answered:
+            raise Unclear("Klipper is still at it.")
+
+    def _answered(self, meanwhile: Callable[[Mapping[str, Any]], None], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            message = self._link.receive() or {}
+            if message.get("id") == self._last_id:
+                _rpc_result(message)
+                return True
+            meanwhile(message)
+        return False
+
             if message is not None and "method" in message:
                 self._backlog.append(message)
             while self._backlog:
@@ -132,6 +158,8 @@ def _rpc_result(message: Mapping[str, Any]) -> Any:
         raise Unauthorised("Moonraker does not accept the API key.")
     raise Refused(text or "Moonraker refused.")
 
+    if error.get("code") in (-32601, 503):  # until Klipper has come once, its methods are missing
+        raise Refused(NO_KLIPPER)
 
 class MoonrakerDriver(PrinterDriver):
     kind: ClassVar[str] = "moonraker"
@@ -371,8 +399,23 @@ class MoonrakerDriver(PrinterDriver):
 
     # -- the machine
 
-    def gcode(self, lines: Sequence[str]) -> None:
-        self._script(checked_lines(lines))
+    def gcode(self, lines: Sequence[str], heard: Heard | None = None) -> None:
+        wanted = checked_lines(lines)
+        if heard is None:
+            return self._script(wanted)
+        with self._door.connect("/websocket") as link, understood():
+            rpc = _Rpc(link, Event())
+            self._identify_on(rpc)
+            rpc.run("printer.gcode.script", {"script": "\n".join(wanted)}, self._hearing(heard))
+        return None
+
+    def _hearing(self, heard: Heard) -> Callable[[Mapping[str, Any]], None]:
+        def take(message: Mapping[str, Any]) -> None:
+            if message.get("method") == "notify_gcode_response":
+                for line in str(message["params"][0]).splitlines():
+                    heard(self._door.masked(line))
+
+        return take
 
     def _script(self, lines: Sequence[str], timeout: tuple[float, float] = BLOCKING_TIMEOUT) -> None:
         self._command("/printer/gcode/script", {"script": "\n".join(lines)}, timeout=timeout)

@@ -10,6 +10,7 @@ Protocol: https://docs.octoprint.org/en/master/api/ ; what the code relies on be
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -22,8 +23,10 @@ from urllib.parse import quote
 from printers.drivers.base import (
     WORKING,
     Capability,
+    DriverError,
     Ended,
     Garbled,
+    Heard,
     Identity,
     Missing,
     PrinterDriver,
@@ -46,6 +49,7 @@ from printers.drivers.base import (
 from printers.drivers.http import Answer, Door, Multipart, is_plain_path
 from printers.drivers.octoprint_words import (
     OctoPrintReducer,
+    Answers,
     ended_from_record,
     error_text,
     fault_of,
@@ -70,6 +74,9 @@ LOGIN_S = 5.0
 #: OctoPrint starts sending a file it has to read first, and asks the printer before it pauses or cancels.
 COMMAND_TIMEOUT = (4.0, 20.0)
 
+#: How long a machine's answers to G-code are listened for. Heating takes longer, and says so in that time.
+LISTEN_S = 12.0
+AT_WORK = "… (it is still at work; what it says later is not heard)"
 
 class OctoPrintDriver(PrinterDriver):
     kind: ClassVar[str] = "octoprint"
@@ -281,8 +288,37 @@ class OctoPrintDriver(PrinterDriver):
 
     # -- the machine
 
-    def gcode(self, lines: Sequence[str]) -> None:
-        self._command("/api/printer/command", {"commands": checked_lines(lines)})
+    def gcode(self, lines: Sequence[str], heard: Heard | None = None) -> None:
+        wanted = checked_lines(lines)
+        if heard is None:
+            return self._send_lines(wanted)
+        with self._overhearing() as link:
+            self._send_lines(wanted)
+            with contextlib.suppress(DriverError):  # what is sent is sent, whether we hear more of it or not
+                self._hear(link, Answers(wanted), heard)
+        return None
+
+    def _send_lines(self, lines: Sequence[str]) -> None:
+        self._command("/api/printer/command", {"commands": lines})
+
+    @contextlib.contextmanager
+    def _overhearing(self) -> Iterator[Socket]:
+        """A live connection of its own, with what goes over the serial line: the bridge's has enough to read."""
+        login = self._login()
+        with self._door.connect("/sockjs/websocket") as link, understood():
+            link.send({"subscribe": {"state": {"logs": True, "messages": False}, "events": False, "plugins": False}})
+            link.send({"auth": login})
+            self._await_history(link, OctoPrintReducer(), Event())
+            yield link
+
+    def _hear(self, link: Socket, answers: Answers, heard: Heard) -> None:
+        deadline = time.monotonic() + LISTEN_S
+        while not answers.complete and time.monotonic() < deadline:
+            sample = (link.receive() or {}).get("current") or {}
+            for said in answers.feed(sample.get("logs") or ()):
+                heard(self._door.masked(said))
+        if not answers.complete:
+            heard(AT_WORK)
 
     def set_temperature(self, heater: str, target: float) -> None:
         checked_target(heater, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -272,6 +273,56 @@ class OctoPrintReducer:
         self._ended = Ended(
             file=path, outcome=outcome, reason=reason, mark=str(self._prints[path]), duration_s=payload.get("time")
         )
+
+
+class Answers:
+    """What a machine answers to our lines, out of OctoPrint's log of the serial line ("Send: ...", "Recv: ...").
+
+    Everything up to and including the ``ok`` belongs to the line before it. OctoPrint itself asks for temperatures
+    between ours, and some machines report them unasked: that is no answer.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._waiting = [code for line in lines if (code := _code(line))]
+        self._open = ""
+
+    @property
+    def complete(self) -> bool:
+        return not self._waiting and not self._open
+
+    def feed(self, logs: Sequence[object]) -> Iterator[str]:
+        for entry in map(str, logs):
+            if entry.startswith("Send: "):
+                self._sent(_code(entry[6:]))
+            elif entry.startswith("Recv: ") and self._open:
+                yield from self._received(entry[6:])
+
+    def _sent(self, code: str) -> None:
+        """A line that OctoPrint or one of its plugins swallowed has no answer."""
+        self._open = ""
+        if code in self._waiting:
+            self._open = code
+            del self._waiting[: self._waiting.index(code) + 1]
+
+    def _received(self, said: str) -> Iterator[str]:
+        asked = self._open.startswith(_ASKS_FOR_HEAT)
+        if said.startswith("ok"):
+            self._open = ""
+        elif not asked and _UNASKED.match(said):
+            return
+        yield said
+
+
+#: with line number and checksum, as it goes over the line
+_SENT = re.compile(r"(?:N\d+\s+)?(.*?)(?:\*\d+)?")
+_UNASKED = re.compile(r"\s*(?:T\d?:|Not SD printing)")
+_ASKS_FOR_HEAT = ("M105", "M109", "M190", "M191")
+
+
+def _code(line: str) -> str:
+    """A line to compare by: without comment, number and checksum."""
+    match = _SENT.fullmatch(line.split(";")[0].strip())
+    return match[1].strip().upper() if match else ""
 
 
 def error_text(answer: Answer) -> str:

@@ -244,12 +244,11 @@ class Controls:
         lines = [piece for line in lines for piece in line.split("\n")]
         self.sent += lines
         self.host.transmitted += len(lines)
-        for line in lines:
-            self.host.log(f"Send: {line}")
         if "M112" in lines:  # an emergency command overtakes whatever the machine does
+            self.host.log("Send: M112")
             self.host.emergency_stop()
         elif not any(self._debug(line) for line in lines):
-            self.host.machine.run(lines)
+            self.host.carry_out(lines)
 
     def _debug(self, line: str) -> bool:
         """What OctoPrint's virtual printer does when it is asked to misbehave."""

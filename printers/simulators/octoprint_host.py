@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from printers.simulators.machine import Machine
+from printers.simulators.machine import Machine, MachineError
 from printers.simulators.octoprint_files import Storage
 
 #: state id -> what people and /api/job see
@@ -107,8 +107,11 @@ class Host:
         sample = {"time": int(time.time()), **heaters, "chamber": {"actual": None, "target": None}}
         self.temps.append(sample)
         self.listen("temps", sample)
+        self.log(f"Recv: {self._heat()}")
+
+    def _heat(self) -> str:
         tool, bed = self.machine.heaters["tool0"], self.machine.heaters["bed"]
-        self.log(f"Recv: T:{tool.actual:.2f}/ {tool.target:.2f} B:{bed.actual:.2f}/ {bed.target:.2f} @:64")
+        return f"T:{tool.actual:.2f}/ {tool.target:.2f} B:{bed.actual:.2f}/ {bed.target:.2f} @:64"
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + seconds, action))
@@ -323,6 +326,31 @@ class Host:
         self.event("PrintFailed", {**ended, "reason": "cancelled"})
         self._become("OPERATIONAL")
         self.current_z = None
+
+    def carry_out(self, lines: list[str]) -> None:
+        """Send lines to the machine, each when it has said "ok" to the one before."""
+        code = lines[0].split(";")[0].strip() if lines else ""
+        if not code:
+            return self.carry_out(lines[1:]) if lines else None
+
+        def done(error: MachineError | None) -> None:
+            if self.machine.halted is not None:
+                return  # it says nothing more
+            self.log(f"Recv: {self._acknowledgement(code, error)}")
+            self.carry_out(lines[1:])
+
+        self.log(f"Send: {code}")
+        if code.startswith("M115"):
+            self.log("Recv: FIRMWARE_NAME:Simulated Marlin PROTOCOL_VERSION:1.0")
+        return self.machine.run([code], done)
+
+    def _acknowledgement(self, code: str, error: MachineError | None) -> str:
+        """The "ok" of a machine whose answer to some lines stands behind it, as its virtual printer's does."""
+        if error is not None:
+            return f"Error:{error}"
+        if code.startswith("M114"):
+            return "ok X:{:.1f} Y:{:.1f} Z:{:.1f} E:{:.1f} Count: A:0 B:0 C:0".format(*self.machine.position)
+        return f"ok {self._heat()}" if code.startswith("M105") else "ok"
 
     def _machine_says(self, kind: str, details: dict[str, Any]) -> None:
         if kind == "job_done":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -304,6 +305,21 @@ def test_gcode_goes_through_line_by_line(driver: PrinterDriver, watch: Watch) ->
         lambda state: {name: value.target for name, value in state.temperatures.items()} == {"tool0": 45, "bed": 35}
     )
     driver.gcode(["M140 S0", "M104 S0"])
+
+
+def test_the_machine_answers_gcode(driver: PrinterDriver) -> None:
+    said: list[str] = []
+    driver.gcode(["M105", "M115 ; who are you"], said.append)
+    heat = next(k for k, line in enumerate(said) if re.search(r"T0?:[0-9.]+ */ *[0-9.]+", line))
+    name = next(k for k, line in enumerate(said) if "FIRMWARE_NAME:" in line)
+    assert heat < name
+    assert all(line.isprintable() for line in said)
+
+
+def test_lines_that_say_nothing_have_an_end_too(driver: PrinterDriver) -> None:
+    said: list[str] = []
+    driver.gcode(["; only a remark", "G90"], said.append)
+    assert [line for line in said if line != "ok"] == []
 
 
 def test_an_emergency_stop_stops_and_a_restart_brings_it_back(

@@ -21,6 +21,7 @@ from printers.drivers.base import (
 )
 from printers.drivers.http import Answer
 from printers.drivers.octoprint_words import (
+    Answers,
     OctoPrintReducer,
     ended_from_record,
     fault_of,
@@ -327,3 +328,46 @@ def test_a_server_that_still_starts_is_not_there_yet() -> None:
 
 def test_a_success_is_no_fault() -> None:
     assert fault_of(answer(204), write=True, text="") is None
+
+
+# -- the console
+def heard(lines: list[str], *logs: str) -> list[str]:
+    return list(Answers(lines).feed(logs))
+
+
+def test_an_answer_is_what_comes_between_a_line_and_its_ok() -> None:
+    logs = ("Recv: before", "Send: M115", "Recv: FIRMWARE_NAME:Marlin", "Recv: Cap:EEPROM:1", "Recv: ok", "Recv: after")
+    assert heard(["M115"], *logs) == ["FIRMWARE_NAME:Marlin", "Cap:EEPROM:1", "ok"]
+
+
+def test_lines_are_known_by_their_code_with_number_and_checksum_or_without() -> None:
+    assert heard(["m114 ; where"], "Send: N12 M114*28", "Recv: ok X:0.0 Y:0.0") == ["ok X:0.0 Y:0.0"]
+
+
+def test_what_octoprint_asks_for_itself_is_nobodys_answer() -> None:
+    logs = ("Send: M105", "Recv: ok T:21.3 /0.0", "Send: G28", "Recv: T:21.3 /0.0 B:21.3", "Recv: Not SD printing")
+    assert heard(["G28"], *logs, "Recv: ok") == ["ok"]
+
+
+def test_who_asks_for_temperatures_gets_them() -> None:
+    logs = ("Send: M109 S60", "Recv: T:21.3 /60.0", "Recv: T:58.0 /60.0", "Recv: ok")
+    assert heard(["M109 S60"], *logs) == ["T:21.3 /60.0", "T:58.0 /60.0", "ok"]
+
+
+def test_a_line_that_a_plugin_swallowed_is_not_waited_for() -> None:
+    answers = Answers(["M300 S440", "G90"])
+    assert not answers.complete
+    assert list(answers.feed(["Send: G90", "Recv: ok"])) == ["ok"]
+    assert answers.complete
+
+
+def test_remarks_have_no_answer() -> None:
+    assert Answers(["; hello", " "]).complete
+
+
+def test_an_answer_may_come_in_pieces() -> None:
+    answers = Answers(["M503"])
+    assert list(answers.feed(["Send: M503", "Recv: echo: M92 X80"])) == ["echo: M92 X80"]
+    assert not answers.complete
+    assert list(answers.feed(["Recv: ok"])) == ["ok"]
+    assert answers.complete
