@@ -3,13 +3,15 @@
 Threads, and who may do what:
 
 - *bridge* (main): every 3 s renews all leases in one UPDATE, takes free ones, lets go of lost ones.
-- *socket*, one per printer: reads the driver's stream, puts each state to Redis, publishes it coalesced. Never
-  touches the ORM: a thousand sockets would be a thousand database connections.
-- *writers*, a few: everything that touches the database, in order for each printer.
+- *socket*, one per printer: reads the driver's stream. Never touches the ORM (a thousand sockets would be a thousand
+  database connections) and never waits for Redis.
+- *teller*: stores and publishes what all of them say, see printers.teller. What matters goes from there to the
+  *writers*, a few: everything that touches the database, in order for each printer.
 - *lanes*, a pool: one printer's commands in order, one at a time.
 
-A bridge whose lease ran out stops by itself: before every write the database compares the fence. A printer is
-*observed* while its stream is open and its own record has been compared: only then nothing can happen unseen.
+A bridge whose lease ran out stops by itself: it knows so by its own clock (see printers.tenure), and with every write
+Redis or the database compares the fence. A printer is *observed* while its stream is open and its own record has been
+compared: only then nothing can happen unseen.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +33,6 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
-from farm.events import PrinterSpoke, printer_group, publish_now
 from printers import lane, services, telemetry
 from printers.drivers.base import (
     DriverError,
@@ -42,16 +43,14 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.models import Command, CommandStatus, Printer
+from printers.teller import Teller
+from printers.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
 #: s between two looks at leases and queued commands
 TICK = 1.0
 RENEW_EVERY = 3.0
-#: s between two messages about one printer to browsers, and at least one in
-PUBLISH_EVERY, HEARTBEAT_EVERY = 0.25, 5.0
-#: s between two writes of an unchanged state to Redis
-REFRESH_EVERY = 1.0
 #: s; waits between attempts to connect: doubled from the first to the last, each +-50 %
 BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_UNAUTHORISED = 1.0, 30.0, 60.0
 #: s after a print's end when the printer's own record is read again (it writes it a moment later)
@@ -80,16 +79,15 @@ def matters(state: PrinterState, before: PrinterState | None) -> bool:
 class PrinterTask:
     """One leased printer: its socket thread, its newest state and its lane of commands."""
 
-    def __init__(self, printer: Printer, fence: int, writers: Writers) -> None:
-        self.printer, self.fence, self.writers = printer, fence, writers
+    def __init__(self, printer: Printer, fence: int, writers: Writers, teller: Teller, tenure: Tenure) -> None:
+        self.printer, self.fence, self.tenure = printer, fence, tenure
+        self._writers, self._teller = writers, teller
+        self._voice = teller.voice(printer.pk, fence)
         self.state: PrinterState | None = None
         self.changed = threading.Condition()
         self.stop = threading.Event()
         #: set while nothing can happen on the machine that we do not hear of
         self.observed = threading.Event()
-        self._version = int(time.time() * 1000)  # grows over restarts of the same lease
-        self._put_at = self._published_at = 0.0
-        self._published: PrinterState | None = None
         self._marker_due: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"socket {printer.name}", daemon=True)
 
@@ -101,6 +99,7 @@ class PrinterTask:
         with self.changed:
             self.stop.set()
             self.changed.notify_all()
+        self._teller.drop(self._voice)
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -165,8 +164,7 @@ class PrinterTask:
         known = self.printer.marker
         record = driver.marker()
         printed = known is not None and driver.printed_since(known["record"])
-        noted = self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, printed)
-        noted.result(WRITTEN_WITHIN)
+        self._write(services.note_marker, record, printed).result(WRITTEN_WITHIN)
         self.printer.marker = {"record": record}
 
     def _read_marker_if_due(self, driver: PrinterDriver) -> None:
@@ -175,42 +173,41 @@ class PrinterTask:
         self._marker_due = None
         record = driver.marker()
         self.printer.marker = {"record": record}
-        self.writers.run(self.printer.pk, services.note_marker, self.printer.pk, self.fence, record, False)
+        self._write(services.note_marker, record, False)
+
+    def _write(self, note: Callable[..., None], *what: Any) -> Future[Any]:
+        """``note(printer id, fence, *what)`` in the database, in order for this printer."""
+        return self._writers.run(self.printer.pk, self._note, note, *what)
+
+    def _note(self, note: Callable[..., None], *what: Any) -> None:
+        if not self.tenure.over:
+            note(self.printer.pk, self.fence, *what)
 
     def _say(self, status: PrinterStatus, message: str) -> None:
         """A state of our own making: the printer itself says nothing."""
         ended = self.state.ended if self.state else None
-        self._heard(PrinterState(status=status, message=message, ended=ended))
+        self._voice.heard_at = None
+        self._became(PrinterState(status=status, message=message, ended=ended))
 
     def _heard(self, state: PrinterState) -> None:
-        before, now = self.state, time.monotonic()
+        self._voice.heard_at = time.monotonic()
+        self._became(state)
+
+    def _became(self, state: PrinterState) -> None:
+        before = self.state
+        if state == before:
+            return
         observed = before if self.observed.is_set() else None
-        news = matters(state, before)
         with self.changed:
             self.state = state
             self.changed.notify_all()
         if before is not None and state.ended != before.ended:
-            self._marker_due = now + MARKER_DELAY
-        if news or state != before or now - self._put_at > REFRESH_EVERY:
-            self._put(state, now)
-        # compared with what they know: the last of several quick changes must not wait for the heartbeat
-        if news or now - self._published_at > (PUBLISH_EVERY if state != self._published else HEARTBEAT_EVERY):
-            self._publish(state, now)
-        if news:
-            self.writers.run(self.printer.pk, services.note_state, self.printer.pk, self.fence, state, observed)
-
-    def _put(self, state: PrinterState, now: float) -> None:
-        self._version += 1
-        try:
-            telemetry.put(self.printer.pk, self.fence, self._version, state)
-            self._put_at = now
-        except RedisError as error:
-            log.warning("state_not_stored", printer=self.printer.name, error=str(error))
-
-    def _publish(self, state: PrinterState, now: float) -> None:
-        event = PrinterSpoke(printer_id=str(self.printer.pk), state=telemetry.to_json(replace(state, ended=None)))
-        publish_now(event, printer_group(self.printer.pk))
-        self._published, self._published_at = state, now
+            self._marker_due = time.monotonic() + MARKER_DELAY
+        if matters(state, before):
+            note = partial(self._write, services.note_state, state, observed)
+            self._teller.tell(self._voice, state, urgent=True, then=note)
+        else:
+            self._teller.tell(self._voice, state, urgent=before is None or state.message != before.message)
 
 
 class Writers:
@@ -253,7 +250,9 @@ class Bridge:
         self.holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.most = most or settings.FARM_BRIDGE_PRINTERS
         self.tasks: dict[UUID, PrinterTask] = {}
+        self.tenure = Tenure()
         self.writers = Writers()
+        self.teller = Teller(self.tenure)
         self._lanes = ThreadPoolExecutor(32, thread_name_prefix="lane")
         self._busy: set[UUID] = set()
         self._busy_lock = threading.Lock()
@@ -262,6 +261,7 @@ class Bridge:
 
     def run(self) -> None:
         log.info("bridge_started", holder=self.holder)
+        self.teller.start()
         threading.Thread(target=self._hear_wakes, name="wakes", daemon=True).start()
         renewed = 0.0
         while not self._stop.is_set():
@@ -282,6 +282,7 @@ class Bridge:
         self._wake.set()
 
     def _shut_down(self) -> None:
+        self.teller.close()
         for task in self.tasks.values():
             task.end()
         for task in self.tasks.values():
@@ -293,12 +294,14 @@ class Bridge:
 
     # -- leases
     def keep_leases(self) -> None:
+        asked_at = self.tenure.now()
         held = services.renew_leases(self.holder)
+        self.tenure.renewed(asked_at, services.LEASE_TTL.total_seconds())
         for printer_id, task in list(self.tasks.items()):
             if held.get(printer_id) != task.fence:
                 self._let_go(printer_id)
         for printer, fence in services.take_leases(self.holder, self.most - len(self.tasks)):
-            self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers)
+            self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers, self.teller, self.tenure)
             self.tasks[printer.pk].start()
             log.info("lease_taken", printer=printer.name, fence=fence)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from printers import commands, services
+from printers import answers, commands, services
 from printers.drivers.base import (
     DriverError,
     PrinterDriver,
@@ -23,6 +22,7 @@ from printers.drivers.base import (
 )
 from printers.models import Command, CommandKind, CommandStatus
 from printers.signals import occupants
+from printers.tenure import boot_time
 
 if TYPE_CHECKING:
     from printers.bridge import PrinterTask
@@ -37,11 +37,6 @@ CONFIRM_LATE_WITHIN = 5.0
 
 class NotSent(Exception):
     """It must no longer be sent, for this reason; nothing was."""
-
-
-def boot_time() -> float:
-    """s, by a clock that also counts while the machine sleeps (a frozen or suspended bridge must not start late)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
 
 def run(task: PrinterTask, holder: str) -> None:
@@ -101,16 +96,18 @@ def _call(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: 
         CommandKind.HOME: lambda: driver.home(args["axes"]),
         CommandKind.JOG: lambda: driver.jog(args["moves"], args["speed"]),
         CommandKind.SET_TEMPERATURE: lambda: driver.set_temperature(args["heater"], args["target"]),
-        CommandKind.GCODE: lambda: _gcode(driver, args["lines"]),
+        CommandKind.GCODE: lambda: _gcode(driver, command),
         CommandKind.FIRMWARE_RESTART: driver.firmware_restart,
     }
-    _in_time(deadline)
+    _may_send(task, deadline)
     calls[command.kind]()
 
 
-def _in_time(deadline: float) -> None:
+def _may_send(task: PrinterTask, deadline: float) -> None:
     if boot_time() >= deadline:
         raise NotSent("it came too late.")
+    if task.tenure.over:
+        raise NotSent("somebody else may have the printer now.")
 
 
 def _start(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: float) -> None:
@@ -121,16 +118,16 @@ def _start(task: PrinterTask, driver: PrinterDriver, command: Command, deadline:
             raise NotSent("nobody was listening to the printer.")
         if not commands.may_start(command, task.fence):
             raise NotSent("the bed is no longer clear, or somebody else has the printer now.")
-        _in_time(deadline)
+        _may_send(task, deadline)
 
     task.observed.wait(max(0.0, deadline - boot_time()))
     driver.start(command.args["path"], last_look)
 
 
-def _gcode(driver: PrinterDriver, lines: list[str]) -> None:
+def _gcode(driver: PrinterDriver, command: Command) -> None:
     """Servers take lines in the middle of a print, too. Since it was asked for, somebody may have begun one."""
     refuse_while_printing(driver.read_state())
-    driver.gcode(lines)
+    driver.gcode(command.args["lines"], answers.Recording(command.pk))
 
 
 def _confirm(task: PrinterTask, command: Command, otherwise: str, *, answered: bool) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from jobs.states import PrintStatus
 from printers import lane, services, telemetry
 from printers.drivers.base import PrinterState
 from printers.models import Command, CommandKind, Lease, Printer
+from printers.tenure import Tenure
 from tests.cast import Cast, gcode, job
 from tests.machines import Machines
 
@@ -91,6 +92,7 @@ class FakeTask:
     def __init__(self, printer: Printer, machines: Machines, holder: str = "bridge") -> None:
         self.printer, self.machines, self.holder = printer, machines, holder
         self.stop = Event()
+        self.tenure = endless()
         self.observed = Event()
         self.observed.set()
         self.before: PrinterState | None = None
@@ -133,6 +135,13 @@ class FakeTask:
             record = driver.marker()
         with committed():
             services.note_marker(self.printer.pk, self.fence, record, printed)
+
+
+def endless() -> Tenure:
+    """Of a bridge that is never frozen."""
+    tenure = Tenure()
+    tenure.renewed(tenure.now(), float("inf"))
+    return tenure
 
 
 def lapse(printer: Printer) -> None:

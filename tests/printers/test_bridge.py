@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from farm.errors import Unavailable
 from printers import bridge, commands, services, telemetry
@@ -31,9 +32,10 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.models import BedClear, Command, CommandKind, Lease, Printer
+from printers.teller import Teller, Then, Voice
 from tests.cast import Cast, attempt, job
 from tests.machines import FakeMachine, Machines
-from tests.work import committed, lapse
+from tests.work import committed, endless, lapse
 
 IDLE = PrinterState(status=PrinterStatus.IDLE)
 GIFT = LiveJob(file="gift.gcode", progress=0.0)
@@ -84,12 +86,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What browsers were told of the printer's state."""
-    events: list[dict[str, Any]] = []
-    monkeypatch.setattr(bridge, "publish_now", lambda event, group: events.append(event.state))
-    return events
+class TellerAtOnce(Teller):
+    """Tells everything in the thread of whoever says it."""
+
+    def tell(self, voice: Voice, state: PrinterState, *, urgent: bool = False, then: Then | None = None) -> None:
+        super().tell(voice, state, urgent=urgent, then=then)
+        self.flush(everything=True)
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def machine(anvil: Printer, machines: Machines) -> FakeMachine:
 
 
 @pytest.fixture
-def task(anvil: Printer, machine: FakeMachine, told: list[Any]) -> PrinterTask:
+def task(anvil: Printer, machine: FakeMachine) -> PrinterTask:
     """A bridge has just leased Anvil, and has not connected yet."""
     return leased(anvil)
 
@@ -114,7 +116,8 @@ def leased(printer: Printer, holder: str = "bridge") -> PrinterTask:
     services.drop_leases(Lease.objects.get(printer=printer).holder, [printer.pk])
     held = dict(services.take_leases(holder, 1000))
     Lease.objects.filter(printer=printer).update(expires_at=timezone.now() + timedelta(hours=1))
-    return PrinterTask(Printer.objects.get(pk=printer.pk), held[printer], AtOnce())
+    tenure = endless()
+    return PrinterTask(Printer.objects.get(pk=printer.pk), held[printer], AtOnce(), TellerAtOnce(tenure), tenure)
 
 
 def connection(
@@ -143,66 +146,40 @@ def is_clear(printer: Printer) -> bool:
 # -- what machines say
 
 
-def test_the_newest_state_is_kept_and_told(task: PrinterTask, machine: FakeMachine, told: list[Any]) -> None:
+def test_the_newest_state_is_kept(task: PrinterTask, machine: FakeMachine) -> None:
     printing = replace(THEIRS, temperatures={"tool0": Temperature(actual=209.6, target=210.0)})
     machine.says = [IDLE, printing]
     machine.says.append(SystemExit())  # what ends a thread that nobody lets end
     with pytest.raises(SystemExit):
         task._listen(0)
     assert heard(task.printer) == printing
-    assert [state["status"] for state in told] == ["connecting", "idle", "printing"]
-    assert told[-1]["temperatures"] == {"tool0": {"actual": 209.6, "target": 210.0}}
-
-
-def test_browsers_hear_of_temperatures_four_times_a_second_at_most(
-    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
-) -> None:
-    def warming() -> Iterator[PrinterState]:
-        for n in range(40):
-            clock.now += 0.1
-            yield replace(IDLE, temperatures={"bed": Temperature(actual=20.0 + n, target=60.0)})
-
-    connection(task, machine, *[])
-    told.clear()
-    machine.says = warming()  # type: ignore[assignment]
-    task.stop.set()
-    task._listen(0)
-    assert 4 / 0.4 <= len(told) <= 4 / 0.25
-    assert heard(task.printer).temperatures["bed"].actual == 59.0, "the newest is always kept"
-
-
-def test_the_last_of_several_quick_changes_does_not_wait_for_the_heartbeat(
-    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
-) -> None:
-    off = replace(IDLE, temperatures={"bed": Temperature(actual=60.0, target=0.0)})
-
-    def said() -> Iterator[PrinterState]:
-        yield replace(IDLE, temperatures={"bed": Temperature(actual=60.0, target=60.0)})
-        clock.now += 0.1
-        yield off
-        clock.now += 0.5
-        yield off
-
-    machine.says = said()  # type: ignore[assignment]
-    task.stop.set()
-    task._listen(0)
-    assert [state["temperatures"]["bed"]["target"] for state in told[1:]] == [60.0, 0.0]
+    assert telemetry.read([task.printer.pk])[task.printer.pk].fence == task.fence
 
 
 def test_a_printer_that_has_nothing_new_to_say_still_lives(
-    task: PrinterTask, machine: FakeMachine, told: list[Any], clock: Clock
+    task: PrinterTask, machine: FakeMachine, clock: Clock
 ) -> None:
     def bored() -> Iterator[PrinterState]:
-        for _ in range(61):
-            yield IDLE
-            clock.now += 1.0
+        yield IDLE
+        n = task._voice.n
+        clock.now += 60
+        yield IDLE
+        assert task._voice.n == n, "this is no new version"
 
+    connection(task, machine)
     machine.says = bored()  # type: ignore[assignment]
     task.stop.set()
     task._listen(0)
-    assert [state["status"] for state in told[:2]] == ["connecting", "idle"]
-    assert 60 / (bridge.HEARTBEAT_EVERY + 1) <= len(told[2:]) <= 60 / bridge.HEARTBEAT_EVERY
-    assert task._put_at == 1000.0 + 60, "so that it is not taken to be silent"
+    assert task._voice.age(clock.now + 1) == 1.0
+
+
+def test_what_the_bridge_says_by_itself_stays_true_until_it_says_otherwise(
+    task: PrinterTask, machine: FakeMachine, clock: Clock
+) -> None:
+    connection(task, machine, IDLE)
+    clock.now += 3600
+    assert task._voice.age(clock.now) == 0.0
+    assert heard(task.printer).status is PrinterStatus.OFFLINE
 
 
 @pytest.mark.parametrize(
@@ -226,11 +203,11 @@ def test_only_edges_matter_to_the_database(after: PrinterState, news: bool) -> N
 def test_a_broken_redis_stops_nothing(
     task: PrinterTask, machine: FakeMachine, anvil: Printer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> bool:
-        raise bridge.RedisError("away")
+    def broken(*_: object) -> list[bool]:
+        raise RedisError("away")
 
     clear(anvil)
-    monkeypatch.setattr(telemetry, "put", broken)
+    monkeypatch.setattr(telemetry, "put_all", broken)
     connection(task, machine, IDLE, THEIRS)
     assert not is_clear(anvil)
 
@@ -419,8 +396,8 @@ def test_an_unseen_print_is_not_forgotten_because_the_database_was_away(
     clear(anvil)
     machine.begin("gift.gcode")
     machine.end()
-    assert isinstance(task.writers, AtOnce)
-    machine.meanwhile["marker"] = lambda: task.writers.faults.append(TimeoutError())  # type: ignore[attr-defined]
+    assert isinstance(task._writers, AtOnce)
+    machine.meanwhile["marker"] = lambda: task._writers.faults.append(TimeoutError())  # type: ignore[attr-defined]
     connection(task, machine, machine.state)
     assert is_clear(anvil), "nobody could write it down"
     assert "database" in heard(anvil).message or heard(anvil).status is not PrinterStatus.IDLE
