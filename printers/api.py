@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from farm.api import FarmView, person
 from farm.errors import Conflict, Forbidden, Invalid, NotFound
-from printers import access, commands, history, services
+from printers import access, answers, commands, history, services
 from printers.drivers.base import PrinterStatus
 from printers.models import Command, CommandKind, Printer, Role
 from printers.signals import occupants
@@ -107,6 +107,22 @@ class CommandSerializer(serializers.ModelSerializer[Command]):
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_person(self, command: Command) -> str | None:
         return command.by.shown_name if command.by else None
+
+
+class OneCommandSerializer(CommandSerializer):
+    answer = serializers.SerializerMethodField(
+        help_text="gcode: the lines that the machine said to it, while they come and for a day; null for who does not"
+        " operate the printer"
+    )
+
+    class Meta(CommandSerializer.Meta):
+        fields: ClassVar[list[str]] = [*CommandSerializer.Meta.fields, "answer"]
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField(), allow_null=True))
+    def get_answer(self, command: Command) -> list[str] | None:
+        if not self.context["operates"]:
+            return None
+        return answers.read([command.pk])[command.pk]
 
 
 class CommandRequestSerializer(serializers.Serializer[Any]):
@@ -310,14 +326,14 @@ def commandable(user: Any, pk: Any, data: Any) -> Printer:
 
 
 class OneCommand(FarmView):
-    @extend_schema(responses=CommandSerializer)
+    @extend_schema(responses=OneCommandSerializer)
     def get(self, request: Request, pk: UUID, command_pk: UUID) -> Response:
         printer = access.get(person(request), pk, Role.VIEW)
         command = printer.commands.select_related("by").filter(pk=command_pk).first()
         operates = access.role_on(person(request), printer) >= Role.OPERATE
         if command is None or not (operates or command.by_id == person(request).pk):
             raise NotFound("There is no such command, or you may not see it.")
-        return Response(CommandSerializer(command).data)
+        return Response(OneCommandSerializer(command, context={"operates": operates}).data)
 
 
 class Files(FarmView):

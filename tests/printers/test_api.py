@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -18,10 +18,10 @@ from pytest_django import Settings
 from farm.models import User
 from jobs.models import Print
 from jobs.states import JobStatus, PrintStatus
-from printers import history, telemetry
+from printers import answers, history, telemetry
 from printers.credentials import unseal
 from printers.drivers.base import LiveJob, PrinterState, PrinterStatus, Temperature, Unauthorised, Unclear
-from printers.models import BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
+from printers.models import BedClear, Command, CommandKind, CommandStatus, Grant, Lease, Printer, Role
 from printers.services import bed_is_clear
 from slicing.models import PrinterProfile
 from tests.api import api, ok, refused
@@ -45,6 +45,19 @@ def manager(cast: Cast) -> User:
     found = person("mara")
     grant(found, cast.anvil, Role.MANAGE)
     return found
+
+
+# -- what it answered
+def test_operators_read_what_the_machine_answered_and_nobody_else(cast: Cast) -> None:
+    asked = ok(api(cast.olivia).post(at(cast.anvil, "commands"), {"command": "gcode", "lines": ["M115"]}), 202)
+    one = at(cast.anvil, "commands", asked["id"])
+    assert ok(api(cast.olivia).get(one))["answer"] == []
+    answers.Recording(UUID(asked["id"]))("FIRMWARE_NAME:<b>Marlin</b>\x1b[31m")
+    assert ok(api(cast.olivia).get(one))["answer"] == ["FIRMWARE_NAME:<b>Marlin</b> [31m"]
+    refused(api(cast.sam).get(one), 404)
+    refused(api(cast.mallory).get(one), 404)
+    Grant.objects.filter(user=cast.olivia).update(role=Role.VIEW)
+    assert ok(api(cast.olivia).get(one))["answer"] is None
 
 
 # -- what it was like

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from printers import commands, lane, services
+from printers import answers, commands, lane, services
 from printers.drivers.base import (
     DriverError,
     Garbled,
@@ -173,6 +173,14 @@ def test_what_was_meant_for_a_print_that_has_ended_is_not_sent(shop: Shop, kind:
     shop.bridge.run_lane()
     assert shop.machine.asked(kind) == []
     assert outcome(command) == (CommandStatus.REFUSED, "That print is no longer on this printer.")
+
+
+def test_what_the_machine_answers_is_kept_with_the_command(shop: Shop) -> None:
+    shop.machine.answers = ["FIRMWARE_NAME:Marlin", "ok"]
+    command = ask(shop, CommandKind.GCODE, {"lines": ["M115"]})
+    shop.bridge.run_lane()
+    assert outcome(command)[0] == CommandStatus.DONE
+    assert answers.read([command.pk]) == {command.pk: ["FIRMWARE_NAME:Marlin", "ok"]}
 
 
 def test_gcode_is_not_sent_into_a_print_that_began_meanwhile(shop: Shop) -> None:
