@@ -33,7 +33,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Holding on to the bed": ("skirt_loops", "skirt_distance", "brim_width"),
     "Heat and filament": (
-        "nozzle_temperature", "bed_temperature", "extrusion_multiplier", "max_flow", "filament_density",
+        "nozzle_temperature", "bed_temperature", "first_layer_nozzle_temperature", "first_layer_bed_temperature",
+        "extrusion_multiplier", "max_flow", "filament_density",
     ),
     "Cooling": ("fan_speed", "bridge_fan_speed", "min_layer_time", "min_print_speed"),
     "Speed": (

@@ -24,7 +24,7 @@ from slicing.bgcode import MAGIC, TextReader, is_binary, spaced
 from slicing.engines.base import Machine, SlicingError
 from slicing.engines.motion import Moves, durations
 from slicing.engines.replay import check_bed, check_heat
-from slicing.headers import HEAD, TAIL, Said, Thumbnail, said, thumbnail_block, thumbnails
+from slicing.headers import HEAD, TAIL, Said, Thumbnail, Warmth, said, thumbnail_block, thumbnails
 from slicing.reading import Floats, Heat, LayerBegins, Rows, State, Stretch, chunks, replay, rows
 
 #: g/cm3; PLA, when a file does not say what it was made for
@@ -97,6 +97,24 @@ class _Box:
 
 
 @dataclass(slots=True)
+class Heater:
+    """What a file asks of one heater, C; None: nothing. Only the highest ones matter: a file may ask millions of
+    times."""
+
+    now: float | None = None
+    most: float | None = None
+    first: float | None = None  # when the first layer begins
+    later: float | None = None  # highest from the second layer on
+
+    def ask(self, temperature: float, above: bool) -> None:
+        """``above``: the second layer has begun."""
+        self.now = temperature
+        self.most = temperature if self.most is None else max(self.most, temperature)
+        if above:
+            self.later = temperature if self.later is None else max(self.later, temperature)
+
+
+@dataclass(slots=True)
 class Survey:
     """Everything that is learnt from the moves of a file."""
 
@@ -106,8 +124,9 @@ class Survey:
     printed: _Box = field(default_factory=_Box)
     in_layers: _Box = field(default_factory=_Box)  # without what is drawn to clean the nozzle before them
     heights: set[float] = field(default_factory=set)
-    nozzle: list[float] = field(default_factory=list)
-    bed: list[float] = field(default_factory=list)
+    nozzle: Heater = field(default_factory=Heater)
+    bed: Heater = field(default_factory=Heater)
+    begun: int = 0  # layers that something was printed in; 2 stands for more, too
     layers: list[LayerMark] = field(default_factory=list)
     marked: bool = False  # the file says where layers begin; else they begin where the nozzle prints higher up
 
@@ -121,6 +140,8 @@ class Survey:
         self.heights.update(np.unique(np.round(ends[:, 2], 3)).tolist())
         if not self.marked:
             self._rises(stretch, np.flatnonzero(extruding), state)
+        if len(self.layers) > self.begun < 2:
+            self._begin_heat()
         if self.layers and self.layers[-1].z is None:
             self.layers[-1].z = round(float(ends[0, 2]), 3)
         for points in (begins, ends):
@@ -143,15 +164,23 @@ class Survey:
 
     def begin_layer(self, offset: int, state: State) -> None:
         if not self.marked:
-            self.layers, self.in_layers, self.marked = [], _Box(), True
+            self.layers, self.in_layers, self.marked, self.begun = [], _Box(), True, 0
         if len(self.layers) < MOST_LAYERS:
             self.layers.append(LayerMark(offset=offset, state=asdict(state)))
 
     def heat(self, heat: Heat) -> None:
-        """Only the highest ones matter, and that there was one: a file may ask millions of times."""
-        asked = {"nozzle": self.nozzle, "bed": self.bed}.get(heat.part)
-        if asked is not None and (not asked or heat.temperature > max(asked)):
-            asked.append(heat.temperature)
+        heater = {"nozzle": self.nozzle, "bed": self.bed}.get(heat.part)
+        if heater is not None:
+            heater.ask(heat.temperature, self.begun > 1)
+
+    def _begin_heat(self) -> None:
+        """What the first layer, and what the others begin with. One stretch of moves may hold both: nothing was asked
+        for in between then."""
+        for heater in (self.nozzle, self.bed):
+            if self.begun == 0:
+                heater.first = heater.now
+            heater.later = heater.now if len(self.layers) > 1 else None
+        self.begun = min(len(self.layers), 2)
 
 
 def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
@@ -171,7 +200,7 @@ def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
             found.begin_layer(happening.offset, state)
     if not found.heights:
         raise SlicingError("This G-code prints nothing: is it really a print file?")
-    if check and found.nozzle and max(found.nozzle) <= 0:
+    if check and found.nozzle.most is not None and found.nozzle.most <= 0:
         raise SlicingError("The G-code prints without heating the nozzle.")
     return found
 
@@ -214,7 +243,8 @@ def _ends(file: BinaryIO) -> tuple[bytes, bytes, list[Thumbnail]]:
 
 def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, Any]:
     """Facts, JSON-safe: time (s), filament (mm, cm3, g; all and by tool), layers, heights and bounds of what is printed
-    (mm), highest temperatures (C); and what the slicer says of itself."""
+    (mm), temperatures (C): of the first layer, and the highest of all others, by what the printer is told and else by
+    what the slicer says; and what the slicer says of itself."""
     tools = _tools(found, told)
     heights = sorted(found.heights)
     return {
@@ -226,8 +256,8 @@ def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, 
         "first_layer_height": told.first_layer_height or heights[0],
         "height": round(max(heights), 3),
         "bounds": found.printed.rounded,
-        "nozzle_temperature": max(found.nozzle, default=None),
-        "bed_temperature": max(found.bed, default=None),
+        **_heat("nozzle", found.nozzle, told.nozzle),
+        **_heat("bed", found.bed, told.bed),
         "nozzle_diameter": told.nozzle_diameter,
         "slicer": told.slicer,
         "slicer_version": told.version,
@@ -237,6 +267,15 @@ def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, 
             {"width": one.width, "height": one.height, "format": one.format, "bytes": len(one.data)} for one in pictures
         ],
     }
+
+
+def _heat(part: str, found: Heater, told: Warmth) -> dict[str, float | None]:
+    """A file may leave the heating to a macro of the printer: then only its comments tell."""
+    if not found.most:
+        first, later = told.first, told.later
+    else:
+        first, later = found.first or told.first, found.later or found.most
+    return {f"first_layer_{part}_temperature": first, f"{part}_temperature": later}
 
 
 def _tools(found: Survey, told: Said) -> list[dict[str, Any]]:

@@ -20,6 +20,14 @@ HEAD, TAIL = 4 << 20, 1 << 20
 MOST_PICTURES, MOST_TOOLS = 12, 32
 
 
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """Of a heater, C: while the first layer is printed, and above it. None: not said."""
+
+    first: float | None = None
+    later: float | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Said:
     """What the slicer says; None or empty where it says nothing. Lists are per tool. s, mm, g, g/cm3."""
@@ -34,6 +42,8 @@ class Said:
     layer_height: float | None = None
     first_layer_height: float | None = None
     nozzle_diameter: float | None = None
+    nozzle: Warmth = Warmth()
+    bed: Warmth = Warmth()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,37 @@ def _prusa(text: str, found: Said) -> None:
     first = _value(text, "first_layer_height") or _value(text, "initial_layer_print_height")
     found.first_layer_height = None if "%" in first else _number(first)
     found.nozzle_diameter = _number(_value(text, "nozzle_diameter"))
+    found.nozzle, found.bed = _prusa_nozzle(text), _prusa_bed(text)
+
+
+def _prusa_nozzle(text: str) -> Warmth:
+    """PrusaSlicer's names, or OrcaSlicer's and BambuStudio's."""
+    if later := _value(text, "temperature"):
+        return _warmth(_value(text, "first_layer_temperature"), later)
+    return _warmth(_value(text, "nozzle_temperature_initial_layer"), _value(text, "nozzle_temperature"))
+
+
+def _prusa_bed(text: str) -> Warmth:
+    """OrcaSlicer and BambuStudio have one for each kind of plate, and say which lies on the bed."""
+    if plate := _PLATES.get(_value(text, "curr_bed_type")):
+        return _warmth(_value(text, f"{plate}_temp_initial_layer"), _value(text, f"{plate}_temp"))
+    return _warmth(_value(text, "first_layer_bed_temperature"), _value(text, "bed_temperature"))
+
+
+_PLATES = {
+    "Cool Plate": "cool_plate",
+    "Engineering Plate": "eng_plate",
+    "High Temp Plate": "hot_plate",
+    "Textured PEI Plate": "textured_plate",
+    "Textured Cool Plate": "textured_cool_plate",
+    "Supertack Plate": "supertack_plate",
+}
+
+
+def _warmth(first: str, later: str) -> Warmth:
+    """Of the first extruder. Nought is said of a heater that is left alone."""
+    above = _number(later) or None
+    return Warmth(_number(first) or above, above)
 
 
 def _value(text: str, key: str) -> str:

@@ -5,7 +5,8 @@ Settings come in layers, each over the one before::
     the engine's defaults <- what is usual on the printer <- quality <- material <- the printer's limits <- the person
 
 A layer is a plain mapping of names of SliceSettings. What a person asks for is refused when the printer cannot do it;
-what a quality or a material would like to be faster is slowed down to what the printer can.
+what a quality or a material would like to be faster is slowed down to what the printer can. Who asks for a temperature
+without naming the first layer's means all layers: what the material says of the first one goes with its own heat.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DEFAULTS = {name: field.default for name, field in SETTINGS.items()}
 MATERIAL_FIELDS = (
     "nozzle_temperature",
     "bed_temperature",
+    "first_layer_nozzle_temperature",
+    "first_layer_bed_temperature",
     "filament_diameter",
     "filament_density",
     "extrusion_multiplier",
@@ -92,10 +95,14 @@ def resolve(machine: Machine, usual: Values, recipe: Recipe) -> SliceSettings:
     asked = checked(recipe.overrides, SETTINGS)
     for layer in (wished, asked):
         _same_parts(machine, layer, fixed)
-    settings = {**DEFAULTS, **wished, **asked, **fixed}
+    settings = {**DEFAULTS, **wished, **_same_heat(asked), **asked, **fixed}
     settings |= slowed(machine, settings, asked)
     _check_limits(machine, settings)
     return SliceSettings(**settings)
+
+
+def _same_heat(asked: Values) -> dict[str, float]:
+    return {f"first_layer_{name}": 0.0 for name in ("nozzle_temperature", "bed_temperature") if name in asked}
 
 
 def _same_parts(machine: Machine, wanted: Values, fixed: Values) -> None:
@@ -131,9 +138,9 @@ def _melts(settings: Values) -> float:
 
 def _check_limits(machine: Machine, settings: Values) -> None:
     for part, limit in (("nozzle", machine.max_nozzle_temperature), ("bed", machine.max_bed_temperature)):
-        value = settings[f"{part}_temperature"]
-        if value > limit:
-            raise SlicingError(f"{part}_temperature {value:g} C is above {machine.name}'s {limit:g} C.")
+        for name in (f"{part}_temperature", f"first_layer_{part}_temperature"):
+            if settings[name] > limit:
+                raise SlicingError(f"{name} {settings[name]:g} C is above {machine.name}'s {limit:g} C.")
     if max(settings["layer_height"], settings["first_layer_height"]) > machine.nozzle_diameter + SAME:
         raise SlicingError(f"Layers cannot be higher than {machine.name}'s nozzle of {machine.nozzle_diameter:g} mm.")
 

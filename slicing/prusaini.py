@@ -24,9 +24,9 @@ _PLAIN_SECTION = re.compile(r"^\[\w+\]$")
 _PLACEHOLDER = re.compile(r"\[([a-z_0-9]+)\]|\{([^{}\n]*)\}")
 #: their placeholders -> ours; an index in brackets behind them names an extruder, except for the bounds
 _VARIABLES = {
-    "first_layer_temperature": "nozzle_temperature",
+    "first_layer_temperature": "first_layer_nozzle_temperature",
     "temperature": "nozzle_temperature",
-    "first_layer_bed_temperature": "bed_temperature",
+    "first_layer_bed_temperature": "first_layer_bed_temperature",
     "bed_temperature": "bed_temperature",
     "layer_height": "layer_height",
     "first_layer_height": "first_layer_height",
@@ -322,6 +322,8 @@ _TABLES: dict[str, dict[str, _Convert]] = {
         "extrusion_multiplier": _number("extrusion_multiplier"),
         "temperature": _number("nozzle_temperature"),
         "bed_temperature": _number("bed_temperature"),
+        "first_layer_temperature": _number("first_layer_nozzle_temperature"),
+        "first_layer_bed_temperature": _number("first_layer_bed_temperature"),
         "filament_max_volumetric_speed": _number("max_flow"),
         "max_fan_speed": _number("fan_speed"),
         "bridge_fan_speed": _number("bridge_fan_speed"),

@@ -16,7 +16,7 @@ ENGINES: dict[str, str] = {
 
 #: part of every cache key: raise it when the same model and settings give other G-code. Kept here, so that asking for
 #: it imports no engine.
-VERSIONS: dict[str, str] = {"planar": "4", "prusaslicer": "1", "cura": "1"}
+VERSIONS: dict[str, str] = {"planar": "5", "prusaslicer": "2", "cura": "2"}
 
 
 def engine(name: str, site: Site | None = None) -> Engine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from slicing.mesh import Mesh
@@ -56,6 +56,13 @@ def choice(default: Any, meaning: str, *options: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+class Heating(NamedTuple):
+    """Degrees C."""
+
+    nozzle: float
+    bed: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSettings:
     """How to print. Names and units are the API's public contract."""
@@ -72,6 +79,12 @@ class SliceSettings:
     retract_speed: float = setting(35.0, "Speed of that", "mm/s", 5.0, 120.0)
     bed_temperature: float = setting(60.0, "Bed", "C", 0.0, 150.0)
     nozzle_temperature: float = setting(210.0, "Nozzle", "C", 0.0, 450.0)
+    first_layer_bed_temperature: float = setting(
+        0.0, "Bed while the first layer is printed; 0 = like bed_temperature", "C", 0.0, 150.0
+    )
+    first_layer_nozzle_temperature: float = setting(
+        0.0, "Nozzle while the first layer is printed; 0 = like nozzle_temperature", "C", 0.0, 450.0
+    )
     walls: int = setting(2, "Perimeters around each layer", "", 1, 20)
     top_layers: int = setting(4, "Solid layers at the top", "", 0, 100)
     bottom_layers: int = setting(4, "Solid layers at the bottom", "", 0, 100)
@@ -111,6 +124,19 @@ class SliceSettings:
     def __post_init__(self) -> None:
         for f in fields(self):
             check(f.name, getattr(self, f.name), f.default, f.metadata)
+
+    @property
+    def first_heat(self) -> Heating:
+        """While the first layer is printed."""
+        return Heating(
+            self.first_layer_nozzle_temperature or self.nozzle_temperature,
+            self.first_layer_bed_temperature or self.bed_temperature,
+        )
+
+    @property
+    def later_heat(self) -> Heating:
+        """From the second layer on."""
+        return Heating(self.nozzle_temperature, self.bed_temperature)
 
 
 def check(name: str, value: Any, default: Any, meta: Mapping[str, Any]) -> None:

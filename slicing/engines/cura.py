@@ -16,6 +16,7 @@ from slicing.presets import LINE_OVER_NOZZLE
 _PROGRESS = re.compile(r"^Progress:\S+\s+([\d.]+)%")  # it says "%" and means 0..1
 _VOLUME = re.compile(r"Filament \(mm\^3\): (\d+)")
 _Z = re.compile(rb"^G[01] [^\n;]*Z([\d.]+)", re.MULTILINE)
+_PRINTS = re.compile(rb"^G1 [^\n;]*[XY][^\n;]*E\d", re.MULTILINE)
 _ABSOLUTE = re.compile(rb"^M82[^\n]*\n", re.MULTILINE)
 _TYPE = re.compile(rb"^;TYPE:([A-Z-]+)$", re.MULTILINE)
 #: its words for lines -> as viewers know them
@@ -36,6 +37,7 @@ EVERY_LAYER = 999_999
 
 class Cura(ExternalEngine):
     name = "cura"
+    heats = False  # it would begin somewhere in the first layer, and switch the bed off before our end code
 
     def prepare(self, folder: Path, machine: Machine, settings: SliceSettings) -> list[str]:
         """It works nothing out by itself: it gets every one of its settings, for the machine and for its extruder."""
@@ -71,13 +73,19 @@ def _as_viewers_know(body: bytes) -> bytes:
     body = _TYPE.sub(lambda match: b";TYPE:" + _TYPES.get(match[1], match[1]), body)
     before, *layers = re.split(rb"^;LAYER:-?\d+\n", body, flags=re.MULTILINE)
     lines = [line for line in before.splitlines(keepends=True) if not line.startswith((b";", b"M105"))]
-    parts, top = [b"".join(lines)], 0.0
+    parts, top, height = [b"".join(lines)], 0.0, 0.0
     for layer in layers:
-        match = _Z.search(layer)
-        z = float(match[1]) if match else top
+        z = _height(layer, height)
         parts += [b";LAYER_CHANGE\n;Z:%.6g\n;HEIGHT:%.6g\n" % (z, z - top), layer]
-        top = z
+        top, height = z, float((_Z.findall(layer) or [height])[-1])
     return b"".join(parts)
+
+
+def _height(layer: bytes, before: float) -> float:
+    """Where it prints: it may have gone up at the end of the layer before, and may come down from a hop only now."""
+    first = _PRINTS.search(layer)
+    named = _Z.findall(layer, 0, first.end() if first else len(layer))
+    return float(named[-1]) if named else before
 
 
 def config(machine: Machine, settings: SliceSettings) -> dict[str, Any]:
@@ -188,6 +196,8 @@ def _filament(settings: SliceSettings) -> dict[str, Any]:
         "material_flow": 100.0 * settings.extrusion_multiplier,
         "material_print_temperature": settings.nozzle_temperature,
         "material_bed_temperature": settings.bed_temperature,
+        "material_print_temperature_layer_0": settings.first_heat.nozzle,
+        "material_bed_temperature_layer_0": settings.first_heat.bed,
         "retraction_enable": settings.retract_length > 0,
         "retraction_amount": settings.retract_length,
         "retraction_speed": settings.retract_speed,

@@ -7,8 +7,10 @@ PrusaSlicer runs, CVE-2023-47268), nor any text of a name or a template.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import re
 import stat
 import tempfile
 from abc import ABC, abstractmethod
@@ -31,6 +33,7 @@ MODEL, OUT = "model.stl", "out.gcode"
 #: of the whole: what the program itself takes; the rest is reading its file
 SHARE = 0.9
 FILAMENT_TOLERANCE = 0.005
+_LAYER = re.compile(rb"^;LAYER_CHANGE\n(?:;[^\n]*\n)*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class ExternalEngine(ABC):
     """One program. Subclasses say how it is called and how its file is read."""
 
     name: ClassVar[str]
+    #: whether its file sets other temperatures behind the first layer; if not, we put them there
+    heats: ClassVar[bool]
 
     def __init__(self, where: site.Site) -> None:
         self.site = where
@@ -119,10 +124,11 @@ class ExternalEngine(ABC):
     def _finish(self, written: Written, machine: Machine, settings: SliceSettings, out: Path) -> SliceResult:
         """Put our start and end around it, and say what the whole is."""
         printed = replay.parse(written.body, relative_e=True)
-        place = place_of(printed, written.body.count(b";LAYER_CHANGE"), machine)
+        body = written.body if self.heats else heated(written.body, settings)
+        place = place_of(printed, body.count(b";LAYER_CHANGE"), machine)
         start = templates.start_gcode(machine, settings, place).encode()
         end = templates.end_gcode(machine, settings, place).encode()
-        program = start + b"G90\nM83\n" + written.body + b"G90\nM83\n" + end
+        program = start + b"G90\nM83\n" + body + b"G90\nM83\n" + end
         self._agree(printed.filament_mm, written.filament_mm)
         filament = replay.parse(start, relative_e=True).filament_mm + printed.filament_mm
         volume = filament * filament_area(machine) / 1000
@@ -133,7 +139,7 @@ class ExternalEngine(ABC):
             filament_g=volume * settings.filament_density,
             layers=place.layers,
             bounds=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
-            facts={"filament_cm3": volume, "lines": written.body.count(b"\n"), "warnings": []},
+            facts={"filament_cm3": volume, "lines": body.count(b"\n"), "warnings": []},
         )
         made_by = f"{self.label} {site.program_version(self.name, self.site)}"
         out.write_bytes(header(result, settings, machine, made_by).encode() + program)
@@ -150,6 +156,14 @@ class ExternalEngine(ABC):
 def filament_area(machine: Machine) -> float:
     """mm2"""
     return math.pi * (machine.filament_diameter / 2) ** 2
+
+
+def heated(body: bytes, settings: SliceSettings) -> bytes:
+    """With the heating of all other layers where the second one begins."""
+    begins = [match.end() for match in itertools.islice(_LAYER.finditer(body), 2)]
+    if len(begins) < 2:
+        return body
+    return body[: begins[1]] + templates.after_first_layer(settings) + body[begins[1] :]
 
 
 def on_bed(mesh: Mesh, machine: Machine) -> Mesh:

@@ -32,6 +32,7 @@ _SOLID_PATTERNS = ("rectilinear", "concentric")
 
 class PrusaSlicer(ExternalEngine):
     name = "prusaslicer"
+    heats = True
 
     def prepare(self, folder: Path, machine: Machine, settings: SliceSettings) -> list[str]:
         """Everything goes through the ini: the command line understands some values differently (100 % infill)."""
@@ -143,9 +144,9 @@ def _filament(settings: SliceSettings) -> dict[str, Any]:
         "filament_density": f"{settings.filament_density:g}",
         "extrusion_multiplier": f"{settings.extrusion_multiplier:g}",
         "temperature": f"{settings.nozzle_temperature:.0f}",
-        "first_layer_temperature": f"{settings.nozzle_temperature:.0f}",
+        "first_layer_temperature": f"{settings.first_heat.nozzle:.0f}",
         "bed_temperature": f"{settings.bed_temperature:.0f}",
-        "first_layer_bed_temperature": f"{settings.bed_temperature:.0f}",
+        "first_layer_bed_temperature": f"{settings.first_heat.bed:.0f}",
         "retract_length": f"{settings.retract_length:g}",
         "retract_speed": f"{settings.retract_speed:g}",
         "retract_before_travel": f"{settings.retract_min_travel:g}",

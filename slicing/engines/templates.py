@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from slicing.engines.base import Machine, SliceSettings, SlicingError
 
 VARIABLES: dict[str, str] = {
-    "bed_temperature": "C",
-    "nozzle_temperature": "C",
+    "bed_temperature": "from the second layer on, C",
+    "nozzle_temperature": "from the second layer on, C",
+    "first_layer_bed_temperature": "what to begin with, C",
+    "first_layer_nozzle_temperature": "what to begin with, C",
     "nozzle_diameter": "mm",
     "filament_diameter": "mm",
     "layer_height": "mm",
@@ -38,8 +40,12 @@ VARIABLES: dict[str, str] = {
 }
 
 HEAT = """\
-M140 S{bed_temperature}
-M104 S{nozzle_temperature}
+M140 S{first_layer_bed_temperature}
+M104 S{first_layer_nozzle_temperature}
+"""
+HEATED = """\
+M190 S{first_layer_bed_temperature}
+M109 S{first_layer_nozzle_temperature}
 """
 DEFAULT_START: dict[str, str] = {
     "marlin": HEAT
@@ -49,8 +55,9 @@ G21
 G90
 M83
 G28 ; home
-M190 S{bed_temperature}
-M109 S{nozzle_temperature}
+"""
+    + HEATED
+    + """\
 G92 E0
 {prime_line}
 """,
@@ -60,8 +67,9 @@ M107
 G90
 M83
 G28 ; home
-M190 S{bed_temperature}
-M109 S{nozzle_temperature}
+"""
+    + HEATED
+    + """\
 G92 E0
 {prime_line}
 """,
@@ -97,13 +105,24 @@ class Place:
 def start_gcode(machine: Machine, settings: SliceSettings, place: Place) -> str:
     """The start code, filled in. A profile's own code that heats nothing gets the heating put before it."""
     template = machine.start_gcode.strip() or _for(machine, DEFAULT_START)
-    if not re.search(r"M104|M109|\{nozzle_temperature\}", template):
-        template = HEAT + "M190 S{bed_temperature}\nM109 S{nozzle_temperature}\n" + template
+    if not re.search(r"M104|M109|\{(first_layer_)?nozzle_temperature\}", template):
+        template = HEAT + HEATED + template
     return fill_in(template, values(machine, settings, place))
 
 
 def end_gcode(machine: Machine, settings: SliceSettings, place: Place) -> str:
     return fill_in(machine.end_gcode.strip() or _for(machine, DEFAULT_END), values(machine, settings, place))
+
+
+def after_first_layer(settings: SliceSettings) -> bytes:
+    """The heating of all other layers, where it is another one. Nobody waits for it: the nozzle would stand still on
+    the print."""
+    lines = [
+        b"%s S%s\n" % (code, f"{round(later, 3):.10g}".encode())
+        for code, first, later in zip((b"M104", b"M140"), settings.first_heat, settings.later_heat, strict=True)
+        if first != later
+    ]
+    return b"".join(lines)
 
 
 def _for(machine: Machine, defaults: dict[str, str]) -> str:
@@ -140,6 +159,8 @@ def values(machine: Machine, settings: SliceSettings, place: Place) -> dict[str,
     numbers = {
         "bed_temperature": settings.bed_temperature,
         "nozzle_temperature": settings.nozzle_temperature,
+        "first_layer_bed_temperature": settings.first_heat.bed,
+        "first_layer_nozzle_temperature": settings.first_heat.nozzle,
         "nozzle_diameter": machine.nozzle_diameter,
         "filament_diameter": machine.filament_diameter,
         "layer_height": settings.layer_height,

@@ -4,6 +4,9 @@ come with PrusaSlicer, rounded to the careful side."""
 from django.db import migrations
 
 FAST = {"print_speed": 100.0, "outer_wall_speed": 60.0, "first_layer_speed": 30.0, "travel_speed": 250.0}
+BED, BED_READY = (f"{code} S{{first_layer_bed_temperature}}" for code in ("M140", "M190"))
+NOZZLE, NOZZLE_READY = (f"{code} S{{first_layer_nozzle_temperature}}" for code in ("M104", "M109"))
+BEGIN = "G90\nM83\nG92 E0\n{prime_line}"
 KLIPPER = {"flavour": "klipper", "jerk_x": 5, "jerk_y": 5, "jerk_z": 5, "jerk_e": 5}
 
 
@@ -16,8 +19,7 @@ def voron(name, side, height):
     return {
         "name": name, "width": side, "depth": side, "height": height, "max_nozzle_temperature": 290, **KLIPPER,
         **axes("max_speed", 300, 15, 60), **axes("max_acceleration", 3000, 350, 5000), "acceleration": 3000,
-        "start_gcode": "M140 S{bed_temperature}\nG28\nM190 S{bed_temperature}\nQUAD_GANTRY_LEVEL\nG28 Z\n"
-        "M109 S{nozzle_temperature}\nG90\nM83\nG92 E0\n{prime_line}",
+        "start_gcode": f"{BED}\nG28\n{BED_READY}\nQUAD_GANTRY_LEVEL\nG28 Z\n{NOZZLE_READY}\n{BEGIN}",
         "settings": {**FAST, "retract_length": 0.6, "retract_speed": 30.0},
     }  # fmt: skip
 
@@ -43,24 +45,23 @@ PRINTERS = [
         "name": "Prusa MK3S, 0.4 mm", "width": 250, "depth": 210, "height": 210, "max_nozzle_temperature": 290,
         **axes("max_speed", 200, 12, 120), **axes("max_acceleration", 1250, 200, 1250), "acceleration": 1250,
         "jerk_x": 8, "jerk_y": 8, "jerk_z": 0.4, "jerk_e": 1.5,
-        "start_gcode": "M140 S{bed_temperature}\nM104 S{nozzle_temperature}\nM190 S{bed_temperature}\n"
-        "M109 S{nozzle_temperature}\nG28 W ; home\nG80 ; level\nG90\nM83\nG92 E0\n{prime_line}",
+        "start_gcode": f"{BED}\n{NOZZLE}\n{BED_READY}\n{NOZZLE_READY}\nG28 W ; home\nG80 ; level\n{BEGIN}",
         "settings": {"travel_speed": 180.0},
     },
     {
         "name": "Prusa MK4, 0.4 mm", "width": 250, "depth": 210, "height": 220, "max_nozzle_temperature": 290,
         **axes("max_speed", 300, 40, 100), **axes("max_acceleration", 4000, 1000, 5000), "acceleration": 2500,
         "jerk_x": 8, "jerk_y": 8, "jerk_z": 2, "jerk_e": 10,
-        "start_gcode": "M140 S{bed_temperature}\nM104 S170 ; level without oozing\nM190 S{bed_temperature}\nM109 R170\n"
-        "G28\nG29 P1\nG29 P3.2\nG29 P3.13\nG29 A\nM109 S{nozzle_temperature}\nG90\nM83\nG92 E0\n{prime_line}",
+        "start_gcode": f"{BED}\nM104 S170 ; level without oozing\n{BED_READY}\nM109 R170\n"
+        f"G28\nG29 P1\nG29 P3.2\nG29 P3.13\nG29 A\n{NOZZLE_READY}\n{BEGIN}",
         "settings": {**FAST, "retract_length": 0.7, "retract_speed": 35.0},
     },
     {
         "name": "Prusa MINI, 0.4 mm", "width": 180, "depth": 180, "height": 180, "max_nozzle_temperature": 275,
         "max_bed_temperature": 100, **axes("max_speed", 180, 12, 80), **axes("max_acceleration", 1250, 400, 4000),
         "acceleration": 1250, "jerk_x": 8, "jerk_y": 8, "jerk_z": 2, "jerk_e": 10,
-        "start_gcode": "M140 S{bed_temperature}\nM104 S170 ; level without oozing\nM190 S{bed_temperature}\nM109 R170\n"
-        "G28\nG29\nM109 S{nozzle_temperature}\nG90\nM83\nG92 E0\n{prime_line}",
+        "start_gcode": f"{BED}\nM104 S170 ; level without oozing\n{BED_READY}\nM109 R170\n"
+        f"G28\nG29\n{NOZZLE_READY}\n{BEGIN}",
         "settings": {"retract_length": 3.2, "retract_speed": 70.0, "travel_speed": 150.0},
     },
     core_xy("CoreXY 256 x 256 x 256, Klipper, 0.4 mm", 256),
@@ -71,15 +72,18 @@ PRINTERS = [
 
 MATERIALS = [
     ("PLA", "Easy, stiff; softens in a hot car", {
-        "nozzle_temperature": 210.0, "bed_temperature": 60.0, "filament_density": 1.24, "fan_speed": 100.0,
+        "first_layer_nozzle_temperature": 215.0, "nozzle_temperature": 210.0, "bed_temperature": 60.0,
+        "filament_density": 1.24, "fan_speed": 100.0,
         "max_flow": 15.0,
     }),
     ("PETG", "Tough, takes a little heat", {
-        "nozzle_temperature": 240.0, "bed_temperature": 80.0, "filament_density": 1.27, "fan_speed": 50.0,
+        "first_layer_nozzle_temperature": 230.0, "first_layer_bed_temperature": 85.0,
+        "nozzle_temperature": 240.0, "bed_temperature": 90.0, "filament_density": 1.27, "fan_speed": 50.0,
         "max_flow": 8.0, "min_layer_time": 10.0,
     }),
     ("ABS", "Takes heat; wants a closed, ventilated machine", {
-        "nozzle_temperature": 250.0, "bed_temperature": 100.0, "filament_density": 1.04, "fan_speed": 15.0,
+        "first_layer_nozzle_temperature": 255.0, "nozzle_temperature": 250.0, "bed_temperature": 100.0,
+        "filament_density": 1.04, "fan_speed": 15.0,
         "bridge_fan_speed": 40.0, "max_flow": 11.0, "min_layer_time": 15.0,
     }),
     ("ASA", "Like ABS, for outdoors", {

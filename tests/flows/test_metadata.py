@@ -27,7 +27,10 @@ from tests.flows.conftest import Peers
 from tests.flows.farm import wait_until
 from tests.peers import Peer
 
-SETTINGS = SliceSettings(layer_height=0.2, first_layer_height=0.24, nozzle_temperature=215, bed_temperature=55)
+SETTINGS = SliceSettings(
+    layer_height=0.2, first_layer_height=0.24, nozzle_temperature=210, bed_temperature=55,
+    first_layer_nozzle_temperature=215, first_layer_bed_temperature=65,
+)  # fmt: skip
 VERSION = "1.2.3"
 
 
@@ -117,7 +120,7 @@ def test_moonraker_reads_what_we_say(peers: Peers, request: pytest.FixtureReques
     assert (read["layer_height"], read["first_layer_height"]) == (0.2, 0.24)
     assert read["layer_count"] == made.result.layers == made.facts["layers"]
     assert read["object_height"] == pytest.approx(made.facts["height"])
-    assert (read["first_layer_extr_temp"], read["first_layer_bed_temp"]) == (215, 55)
+    assert (read["first_layer_extr_temp"], read["first_layer_bed_temp"]) == (215, 65)
     assert read["nozzle_diameter"] == 0.4
     assert read["filament_name"] == "Galaxy Black"
 

@@ -130,7 +130,7 @@ def test_every_setting_of_a_slice_is_offered_once_with_its_unit_range_and_meanin
 def test_it_offers_materials_and_qualities_in_plain_words(cast: Cast) -> None:
     shown = words(page(cast.sam, f"/submit/{model(cast.sam).pk}/"))
     assert "Draft Quick, with visible layers 0.28 mm layers" in shown
-    assert "PETG Tough, takes a little heat 240 °C, bed 80 °C" in shown
+    assert "PETG Tough, takes a little heat 240 °C, bed 90 °C" in shown
 
 
 def test_a_material_of_a_group_is_offered_to_its_people_only(cast: Cast) -> None:

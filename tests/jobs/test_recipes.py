@@ -77,7 +77,8 @@ def test_a_job_is_made_with_what_was_chosen(cast: Cast, work: Work, bar: Model3D
     assert made.engine.startswith("planar ")
     kept = made.settings
     assert (kept["nozzle_temperature"], kept["layer_height"], kept["walls"]) == (240.0, 0.28, 3)
-    assert b"M109 S240" in Path(made.file.path).read_bytes()
+    text = Path(made.file.path).read_bytes()
+    assert text.index(b"M109 S230") < text.index(b"M104 S240"), "the first layer, then the others"
 
 
 def test_a_material_is_pinned_when_the_job_is_submitted(cast: Cast, work: Work, bar: Model3D) -> None:

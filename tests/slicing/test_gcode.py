@@ -29,6 +29,7 @@ from slicing.reading import State, Stretch, replay, rows
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "gcode"
 CENTRED = Machine(origin=(-110, -110))
+Pair = tuple[float | None, float | None]
 AREA = math.pi * 0.875**2
 #: 0.2 mm3 of plastic in every mm
 SQUARE = "G28\nM109 S200\nG90\nM83\nG1 Z0.2 F600\nG1 X50 Y50 F6000\nG1 X70 E0.83\nG1 Y70 E0.83\n"
@@ -67,19 +68,69 @@ def test_it_knows_who_made_a_file_and_what_they_say(
 @pytest.mark.parametrize(
     ("name", "layers", "layer", "first", "height", "nozzle", "bed"),
     [
-        ("prusaslicer", 4, 0.25, 0.25, 1.0, 240, 85),
-        ("cura", 4, 0.25, 0.25, 1.0, 210, 60),
-        ("orcaslicer", 4, 0.2, 0.2, 0.8, 220, 55),
-        ("simplify3d", 4, 0.3, 0.3, 1.2, 195, 65),
+        ("prusaslicer", 4, 0.25, 0.25, 1.0, (235, 240), (80, 85)),
+        ("cura", 4, 0.25, 0.25, 1.0, (210, 210), (60, 60)),
+        ("orcaslicer", 4, 0.2, 0.2, 0.8, (220, 220), (55, 55)),
+        ("simplify3d", 4, 0.3, 0.3, 1.2, (195, 195), (65, 65)),
     ],
 )
 def test_it_finds_layers_and_temperatures(
-    name: str, layers: int, layer: float, first: float, height: float, nozzle: float, bed: float
+    name: str, layers: int, layer: float, first: float, height: float, nozzle: Pair, bed: Pair
 ) -> None:
     found = sample(name)
     assert (found["layers"], found["layer_height"], found["first_layer_height"]) == (layers, layer, first)
     assert found["height"] == height
-    assert (found["nozzle_temperature"], found["bed_temperature"]) == (nozzle, bed)
+    assert heat(found) == (nozzle, bed)
+
+
+def heat(found: dict[str, Any]) -> tuple[Pair, Pair]:
+    """Nozzle and bed: of the first layer, of the others."""
+    nozzle, bed = ((found[f"first_layer_{p}_temperature"], found[f"{p}_temperature"]) for p in ("nozzle", "bed"))
+    return nozzle, bed
+
+
+HIGHER = "G1 Z0.4\nG1 X50 Y50 E0.83\nG1 X70 E0.83\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "nozzle"),
+    [
+        (SQUARE, (200, 200)),
+        (f"{SQUARE}M104 S0\n", (200, 200)),
+        (f"{SQUARE}M104 S190\n{HIGHER}M104 S0\n", (200, 190)),
+        (f"{SQUARE}M104 S190\n{HIGHER}M104 S230\n{HIGHER.replace('0.4', '0.6')}", (200, 230)),
+        (f"M104 S150\n{SQUARE}{HIGHER}", (200, 200)),
+        (SQUARE + HIGHER.replace("\n", "\nM104 S195\n", 1), (200, 195)),
+        (f"{SQUARE};LAYER_CHANGE\nM104 S205\n{HIGHER};LAYER_CHANGE\nM104 S210\n{HIGHER}", (205, 210)),
+    ],
+)
+def test_the_heat_of_the_first_layer_is_what_it_begins_with(tmp_path: Path, text: str, nozzle: Pair) -> None:
+    assert heat(of(tmp_path, text)) == (nozzle, (None, None))
+
+
+@pytest.mark.parametrize(
+    ("comments", "nozzle", "bed"),
+    [
+        (
+            "; first_layer_temperature = 215,220\n; temperature = 210,220\n; bed_temperature = 60\n",
+            (215, 210),
+            (60, 60),
+        ),
+        (
+            "; nozzle_temperature_initial_layer = 225\n; nozzle_temperature = 220\n; curr_bed_type = Cool Plate\n"
+            "; hot_plate_temp = 90\n; cool_plate_temp = 35\n; cool_plate_temp_initial_layer = 40\n",
+            (225, 220),
+            (40, 35),
+        ),
+        ("; temperature = 0\n; bed_temperature = warm\n", (None, None), (None, None)),
+        ("", (None, None), (None, None)),
+    ],
+)
+def test_where_a_macro_of_the_printer_heats_the_comments_tell(
+    tmp_path: Path, comments: str, nozzle: Pair, bed: Pair
+) -> None:
+    moves = SQUARE.replace("M109 S200", "START_PRINT") + HIGHER + "M104 S0\nM140 S0\n"
+    assert heat(of(tmp_path, moves + comments)) == (nozzle, bed)
 
 
 @pytest.mark.parametrize(("name", "density"), [("prusaslicer", 1.27), ("orcaslicer", 1.24), ("simplify3d", 1.25)])

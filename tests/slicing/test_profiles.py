@@ -38,6 +38,19 @@ def test_each_layer_lies_over_the_one_before() -> None:
     assert (made.retract_length, made.nozzle_temperature) == (3.0, 230.0)
 
 
+def test_who_asks_for_a_temperature_means_the_first_layer_too_unless_they_name_it() -> None:
+    material = {
+        "nozzle_temperature": 240.0, "first_layer_nozzle_temperature": 230.0,
+        "bed_temperature": 90.0, "first_layer_bed_temperature": 85.0,
+    }  # fmt: skip
+    usual = resolve(MACHINE, {}, recipe({}, material))
+    assert (usual.first_heat, usual.later_heat) == ((230, 85), (240, 90))
+    hotter = resolve(MACHINE, {}, recipe({}, material, nozzle_temperature=250.0))
+    assert (hotter.first_heat, hotter.later_heat) == ((250, 85), (250, 90))
+    both = resolve(MACHINE, {}, recipe({}, material, bed_temperature=70.0, first_layer_bed_temperature=75.0))
+    assert (both.first_heat, both.later_heat) == ((230, 75), (240, 70))
+
+
 def test_what_profiles_wish_to_be_faster_is_slowed_to_what_the_machine_can() -> None:
     slow = Machine(name="Snail", max_speed=(70.0, 60.0, 5.0, 20.0))
     made = resolve(slow, {"travel_speed": 200.0}, recipe({"print_speed": 100.0}))
@@ -64,6 +77,11 @@ def test_rubber_is_printed_no_faster_than_it_melts() -> None:
         (recipe({}, {"filament_diameter": 2.85}), "filament_diameter must be 1.75: Anvil"),
         (recipe({}, {"nozzle_temperature": 300.0}), "nozzle_temperature 300 C is above Anvil's 285 C"),
         (recipe(bed_temperature=120.0), "bed_temperature 120 C is above Anvil's 110 C"),
+        (
+            recipe({}, {"first_layer_bed_temperature": 115.0}),
+            "first_layer_bed_temperature 115 C is above Anvil's 110 C",
+        ),
+        (recipe(first_layer_nozzle_temperature=290.0), "first_layer_nozzle_temperature 290 C is above Anvil's 285 C"),
         (recipe(layer_height=0.5), "nozzle of 0.4 mm"),
         (recipe(first_layer_height=0.5), "nozzle of 0.4 mm"),
     ],
@@ -109,14 +127,14 @@ def test_the_code_of_every_shipped_machine_stays_on_its_bed() -> None:
 
 
 @pytest.mark.django_db
-def test_the_defaults_print_what_was_printed_before_there_were_profiles() -> None:
+def test_the_defaults_print_what_was_printed_before_there_were_profiles_with_a_hotter_first_layer() -> None:
     anybody = person("anybody")
     material, quality = profiles.chosen(anybody, Material, None), profiles.chosen(anybody, Quality, None)
     assert material is not None
     assert quality is not None
     assert (material.name, quality.name) == ("PLA", "Standard")
     made = make_settings(profiles.default_profile(), {}, material, quality)
-    assert made == SliceSettings(max_flow=15.0)
+    assert made == SliceSettings(max_flow=15.0, first_layer_nozzle_temperature=215.0)
 
 
 # -- who sees what

@@ -129,7 +129,11 @@ def test_profiles_are_taken_over_from_prusaslicer(cast: Cast) -> None:
     assert len(body["refused"]) == 1
     assert "chamber_temperature" in body["refused"][0]
     forge = PrinterProfile.objects.get(name="Forge")
-    assert (forge.width, forge.depth, forge.start_gcode) == (310.0, 320.0, "G28\nM109 S{nozzle_temperature}")
+    assert (forge.width, forge.depth, forge.start_gcode) == (
+        310.0,
+        320.0,
+        "G28\nM109 S{first_layer_nozzle_temperature}",
+    )
     assert profiles.latest(forge).values["width"] == 310.0
     again = imported(cast, BUNDLE).json()
     assert {row["name"] for row in again["made"]} == {"Swift (2)", "Wood (2)", "Forge (2)", "Oven"}

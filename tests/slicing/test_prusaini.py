@@ -35,6 +35,8 @@ post_process = /bin/sh evil.sh
 [filament:Velvet PETG]
 inherits = Prusament PETG
 temperature = 245,245
+first_layer_temperature = 235,235
+first_layer_bed_temperature = 85
 filament_retract_length = nil
 filament_max_volumetric_speed = 8
 filament_density = 1270
@@ -80,7 +82,12 @@ def test_a_bundle_becomes_profiles_with_what_they_inherit() -> None:
         "supports": "bed",
         "support_angle": 50.0,
     }
-    assert found["material"].settings == {"nozzle_temperature": 245.0, "max_flow": 8.0}
+    assert found["material"].settings == {
+        "nozzle_temperature": 245.0,
+        "first_layer_nozzle_temperature": 235.0,
+        "first_layer_bed_temperature": 85.0,
+        "max_flow": 8.0,
+    }
     assert found["printer"].values == {
         "width": 200.0, "depth": 200.0, "height": 180.0, "origin_x": -100.0, "origin_y": -100.0,
         "nozzle_diameter": 0.6, "max_speed_x": 250.0, "flavour": "klipper",
@@ -99,7 +106,9 @@ def test_start_and_end_code_is_only_taken_when_asked_for() -> None:
     assert {"start_gcode", "end_gcode"} <= set(by_kind(BUNDLE)["printer"].ignored)
     printer = by_kind(BUNDLE, with_code=True)["printer"]
     assert printer.values["end_gcode"] == "M84"
-    assert printer.values["start_gcode"] == "G28\nM109 S{nozzle_temperature}\nM190 S{bed_temperature} ; to {max_z}\n"
+    assert printer.values["start_gcode"] == (
+        "G28\nM109 S{first_layer_nozzle_temperature}\nM190 S{first_layer_bed_temperature} ; to {max_z}\n"
+    )
 
 
 @pytest.mark.parametrize(

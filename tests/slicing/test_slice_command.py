@@ -43,7 +43,7 @@ def test_a_model_is_sliced_with_the_default_profiles(part: Path, tmp_path: Path)
     assert "Generic 220 x 220 x 250, 0.4 mm, PLA, Standard" in said
     assert "X 100.8 to 119.2" in said  # with its skirt
     moves = replay.parse(out.read_bytes())
-    assert set(moves.nozzle) == {210.0, 0.0}
+    assert moves.nozzle == [215.0, 215.0, 210.0, 0.0], "the first layer is hotter"
     assert b"thumbnail begin" in out.read_bytes()
 
 
@@ -57,8 +57,10 @@ def test_profiles_are_named_by_their_beginning_and_settings_lie_over_them(part: 
     assert "Prusa MINI, 0.4 mm, PETG, Draft" in said
     assert "7 layers" in said
     text = out.read_text()
-    assert "M109 S240" in text
-    assert "M190 S70" in text
+    assert "M109 S230" in text
+    assert "M104 S240" in text
+    assert "M190 S70" in text, "who asks for a bed means all layers"
+    assert "M140 S9" not in text
     assert "; walls = 4\n" in text
     assert "; combing = False\n" in text
     assert "; seam = random\n" in text

@@ -102,8 +102,8 @@ def check_settings(machine: Machine, settings: SliceSettings) -> None:
                 f"The settings say a {word} of {mine:g} mm, but the printer profile has one of {its:g} mm."
             )
     for word, value, most in (
-        ("nozzle", settings.nozzle_temperature, machine.max_nozzle_temperature),
-        ("bed", settings.bed_temperature, machine.max_bed_temperature),
+        ("nozzle", max(settings.first_heat.nozzle, settings.nozzle_temperature), machine.max_nozzle_temperature),
+        ("bed", max(settings.first_heat.bed, settings.bed_temperature), machine.max_bed_temperature),
     ):
         if value > most:
             raise SlicingError(f"A {word} temperature of {value:g} C is above the {most:g} C that this printer allows.")
@@ -234,7 +234,7 @@ def write(job: Job, out: Path, report: Progress) -> SliceResult:
     after = replay.parse(end.encode(), relative_e=True, begin=(*job.paths.points[-1].tolist(), job.place.top))
     time += before.seconds(machine) + after.seconds(machine)
     result = _result(job, body, before.filament_mm, time)
-    headers = sorted(_layer_headers(body, job.layers) + body.fan(settings), key=lambda header: header[0])
+    headers = sorted(_layer_headers(body, job.layers, settings) + body.fan(settings), key=lambda header: header[0])
     text = encode(body.lines, headers, job.crew, _share(report, 0.6, 1.0))
     with out.open("wb") as file:
         file.write(header(result, settings, machine, f"planar {PlanarEngine.version}").encode())
@@ -259,9 +259,9 @@ def _result(job: Job, body: Program, primed: float, time: float) -> SliceResult:
     )
 
 
-def _layer_headers(body: Program, layers: Layers) -> list[tuple[int, bytes]]:
-    headers = []
+def _layer_headers(body: Program, layers: Layers, settings: SliceSettings) -> list[tuple[int, bytes]]:
+    headers, heating = [], templates.after_first_layer(settings)
     for k, row in enumerate(body.layer_starts.tolist()):
         text = f";LAYER_CHANGE\n;Z:{layers.tops[k]:.6g}\n;HEIGHT:{layers.heights[k]:.6g}\n"
-        headers.append((row, text.encode()))
+        headers.append((row, text.encode() + (heating if k == 1 else b"")))
     return headers

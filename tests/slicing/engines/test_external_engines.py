@@ -117,6 +117,16 @@ def test_our_templates_and_header_are_used_and_its_own_heating_is_not(slicer: En
     assert f"; total layers count = {result.layers}\n" in text
 
 
+def test_layers_are_named_by_the_height_that_they_are_printed_at(slicer: Engine, tmp_path: Path) -> None:
+    """Not by that of a hop, nor by where the layer before them ended."""
+    out = tmp_path / "part.gcode"
+    two = shapes.mesh(shapes.box(6, 6, 1), shapes.moved(shapes.box(6, 6, 1), x=30))
+    sliced(slicer, two, out, SliceSettings(z_hop=0.6, first_layer_height=0.25, retract_min_travel=1.0))
+    named = [float(line[3:]) for line in out.read_text().splitlines() if line.startswith(";Z:")]
+    assert named == pytest.approx([0.25, 0.45, 0.65, 0.85, 1.05][: len(named)])
+    assert len(named) >= 4
+
+
 def test_a_bed_with_its_origin_in_the_middle_is_understood(slicer: Engine, tmp_path: Path) -> None:
     delta = Machine(size=(200.0, 200.0, 200.0), origin=(-100.0, -100.0))
     _, moves = sliced(slicer, shapes.mesh(shapes.box(20, 20, 2)), tmp_path / "delta.gcode", machine=delta)

@@ -24,8 +24,9 @@ def test_every_variable_has_a_value() -> None:
 
 @pytest.mark.parametrize("flavour", ["marlin", "klipper"])
 def test_without_templates_it_heats_homes_primes_and_cleans_up(flavour: str) -> None:
-    start = start_gcode(Machine(flavour=flavour), SliceSettings(nozzle_temperature=215.0), PLACE).splitlines()
-    order = [start.index(line) for line in ("M140 S60", "M104 S215", "G28 ; home", "M190 S60", "M109 S215")]
+    settings = SliceSettings(first_layer_nozzle_temperature=215.0, first_layer_bed_temperature=65.0)
+    start = start_gcode(Machine(flavour=flavour), settings, PLACE).splitlines()
+    order = [start.index(line) for line in ("M140 S65", "M104 S215", "G28 ; home", "M190 S65", "M109 S215")]
     assert order == sorted(order)
     assert any(" E" in line for line in start)
     end = end_gcode(Machine(flavour=flavour), SliceSettings(), PLACE).splitlines()
@@ -35,8 +36,9 @@ def test_without_templates_it_heats_homes_primes_and_cleans_up(flavour: str) -> 
 def test_own_code_that_heats_nothing_gets_the_heating_put_before_it() -> None:
     text = start_gcode(Machine(start_gcode="G28\nG1 Z5"), SliceSettings(), PLACE)
     assert text.index("M109 S210") < text.index("G28")
-    macro = start_gcode(Machine(start_gcode="START_PRINT T={nozzle_temperature}"), SliceSettings(), PLACE)
-    assert macro == "START_PRINT T=210\n"
+    for name in ("nozzle_temperature", "first_layer_nozzle_temperature"):
+        macro = start_gcode(Machine(start_gcode=f"START_PRINT T={{{name}}}"), SliceSettings(), PLACE)
+        assert macro == "START_PRINT T=210\n"
 
 
 @pytest.mark.parametrize(
