@@ -20,13 +20,15 @@ from printers.drivers.base import Temperature
 KEPT = 30 * 60
 #: s between two samples: while something is hot or heats, and of a cold machine
 WARM_EVERY, COLD_EVERY = 5.0, 10.0
+#: s; a sample that is nearly due is taken, or the bridge's own beat of 5 s would leave out every second
+EARLY = 1.0
 #: degrees C; below it, with its heaters off, a machine is cold
 COLD = 45.0
 #: s; where two samples lie further apart the machine was silent meanwhile, and no line joins them
 SILENCE = 40.0
 #: samples between two cuts of the list to its length
 _CUT_EVERY = 20
-_MOST = round(KEPT / WARM_EVERY) + _CUT_EVERY
+_MOST = round(KEPT / (WARM_EVERY - EARLY)) + _CUT_EVERY
 
 Heat = Mapping[str, Temperature]
 
@@ -51,9 +53,9 @@ class Recorder:
         self._noted: dict[UUID | str, _Noted] = {}
 
     def note(self, pipe: Any, printer_id: UUID | str, at: float, heat: Heat) -> None:
-        """Call it with every state: adds a sample to ``pipe`` (of redis) when one is due. ``at``: Unix seconds."""
+        """Call it every few seconds: adds a sample to ``pipe`` (of redis) when one is due. ``at``: Unix seconds."""
         noted = self._noted.get(printer_id)
-        if not heat or (noted is not None and 0 <= at - noted.at < _every(heat)):
+        if not heat or (noted is not None and 0 <= at - noted.at < _every(heat) - EARLY):
             return
         if noted is None:
             noted = self._noted[printer_id] = _Noted(at)

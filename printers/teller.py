@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from printers import telemetry
+from printers import history, telemetry
 from printers.drivers.base import PrinterState
 from printers.telemetry import Stored, Word
 from printers.tenure import Tenure
@@ -73,6 +73,7 @@ class Teller:
         self._tenure = tenure
         self._voices: dict[UUID, Voice] = {}
         self._waiting: dict[UUID, Voice] = {}
+        self._recorder = history.Recorder()
         self._lock = threading.Lock()
         self._hurry = threading.Event()
         self._closing = threading.Event()
@@ -104,6 +105,7 @@ class Teller:
             if self._voices.get(voice.printer_id) is voice:
                 del self._voices[voice.printer_id]
                 self._waiting.pop(voice.printer_id, None)
+                self._recorder.forget(voice.printer_id)
             then, voice.then = voice.then, []
         _do(then)
 
@@ -194,7 +196,7 @@ class Teller:
             log.info("states_stored_again")
 
     def refresh(self) -> None:
-        """Signs of life of all. What Redis has lost is told again at once."""
+        """Signs of life of all, and their heat for the charts. What Redis has lost is told again at once."""
         if self._tenure.over:
             return
         now = time.monotonic()
@@ -202,6 +204,7 @@ class Teller:
             voices = [voice for voice in self._voices.values() if voice.told_n]
         try:
             found = telemetry.refresh_all([(v.printer_id, v.fence, v.told_n, v.age(now)) for v in voices])
+            self._note_heat(voices, now)
         except RedisError as error:
             self._later([], error)
             return
@@ -212,6 +215,13 @@ class Teller:
                 self._waiting.setdefault(voice.printer_id, voice)
         if lost:
             self._hurry.set()
+
+    def _note_heat(self, voices: Sequence[Voice], now: float) -> None:
+        pipe = telemetry.client().pipeline(transaction=False)
+        for voice in voices:
+            if voice.newest is not None and voice.age(now) < 2 * HEARD_EVERY:
+                self._recorder.note(pipe, voice.printer_id, time.time(), voice.newest.temperatures)
+        pipe.execute()
 
 
 def _saying(voice: Voice, state: PrinterState, n: int, urgent: bool, now: float) -> _Saying | None:

@@ -38,11 +38,11 @@ def test_what_was_noted_is_read_in_its_order() -> None:
 
 
 def test_a_hot_machine_is_noted_twice_as_often_as_a_cold_one() -> None:
-    start, states = time.time() - 120, [k * 0.5 for k in range(200)]
-    note(Recorder(), *((start + s, WARM) for s in states))
+    start, beats = time.time() - 120, [5 * k + (0.2 if k % 3 else -0.2) for k in range(20)]
+    note(Recorder(), *((start + beat, WARM) for beat in beats))
     assert len(history.read(PRINTER)) == 100 / WARM_EVERY
     telemetry.client().flushdb()
-    note(Recorder(), *((start + s, COLD) for s in states))
+    note(Recorder(), *((start + beat, COLD) for beat in beats))
     assert len(history.read(PRINTER)) == 100 / COLD_EVERY
 
 
@@ -61,7 +61,7 @@ def test_only_half_an_hour_is_kept_and_a_silent_printer_is_forgotten() -> None:
     now = time.time()
     note(Recorder(), *((now - 3 * KEPT + 5 * k, WARM) for k in range(3 * KEPT // 5)))
     assert len(history.read(PRINTER)) == pytest.approx(KEPT / 5, abs=2)
-    assert telemetry.client().llen(f"farm:heat:{PRINTER}") < 1.2 * KEPT / 5
+    assert telemetry.client().llen(f"farm:heat:{PRINTER}") < 1.4 * KEPT / 5
     assert 0 < telemetry.client().ttl(f"farm:heat:{PRINTER}") <= KEPT  # type: ignore[operator]
 
 

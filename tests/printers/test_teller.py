@@ -12,7 +12,7 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from printers import telemetry, teller
+from printers import history, telemetry, teller
 from printers.drivers.base import Ended, LiveJob, Outcome, PrinterState, PrinterStatus, Temperature
 from printers.teller import Teller
 from printers.tenure import Tenure
@@ -269,6 +269,21 @@ def test_the_version_said_with_a_sign_of_life_is_the_one_that_was_told(
     clock.now += 5
     bridge.refresh()
     assert listener.all()[-1]["heard"][str(printer)][:2] == [3, told]
+
+
+def test_the_heat_of_those_who_were_heard_is_noted_for_the_charts(
+    bridge: Teller, printer: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, cold = uuid4(), uuid4()
+    for each, state, age in ((printer, warm(205.0), 1.0), (silent, warm(205.0), 60.0), (cold, IDLE, 1.0)):
+        voice = bridge.voice(each, 3)
+        voice.heard_at = clock.now - age
+        bridge.tell(voice, state, urgent=True)
+    bridge.flush()
+    bridge.refresh()
+    monkeypatch.setattr(history, "time", clock)
+    assert [sample.heat["bed"].actual for sample in history.read(printer)] == [205.0]
+    assert history.read(silent) == history.read(cold) == []
 
 
 # -- faults
