@@ -316,6 +316,7 @@ UNFOLD = {
                 printers_printer=("Printers", "print"),
                 printers_pool=("Pools", "workspaces"),
                 printers_grant=("Who may use them", "key"),
+                printers_tvlink=("Screens", "tv"),
                 slicing_printerprofile=("Printer profiles", "straighten"),
             ),
             _menu(

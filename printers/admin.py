@@ -20,10 +20,10 @@ from unfold.widgets import (
 from farm.admin import AccessAdmin, RecordAdmin, StaffAdmin, each
 from farm.errors import FarmError
 from farm.pages import person, whole
-from printers import services
+from printers import screens, services
 from printers.drivers import DRIVERS
 from printers.looks import LOOKS, command_title, kind_of
-from printers.models import BedClear, Command, Grant, Lease, Pool, Printer
+from printers.models import BedClear, Command, Grant, Lease, Pool, Printer, TvLink
 from printers.views import state_views
 
 #: Unfold's names for our tones
@@ -188,6 +188,21 @@ class GrantAdmin(AccessAdmin):
     list_display = ("__str__", "user", "group", "printer", "pool", "role")
     list_filter = ("role", "pool", "printer")
     list_select_related = ("user", "group", "printer", "pool")
+
+
+@admin.register(TvLink)
+class TvLinkAdmin(RecordAdmin):
+    """They are made at /tv/, where the address is shown once."""
+
+    list_display = ("name", "pool", "show_names", "created_by", "created_at", "seen_at", "revoked_at")
+    list_filter = ("pool",)
+    list_select_related = ("pool", "created_by")
+    exclude = ("secret_hash",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke")
+    def revoke(self, request: HttpRequest, queryset: Any) -> None:
+        each(request, queryset, lambda link: screens.revoke_link(link, by=person(request)), "revoked")
 
 
 @admin.register(BedClear)

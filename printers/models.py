@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from printers.drivers import DRIVERS
 from slicing.models import PrinterProfile, shown_name
@@ -83,6 +84,11 @@ class Printer(models.Model):
     camera_flip_v = models.BooleanField(default=False)
     #: counts what lay on the bed: goes up by one whenever the bed may have become dirty
     bed = models.PositiveIntegerField(default=1, editable=False)
+    #: since when that lies there: the end of the work on it
+    bed_since = models.DateTimeField(default=timezone.now, editable=False)
+    #: the status that it said last (drivers.base.PrinterStatus), and since when
+    said = models.CharField(max_length=12, blank=True, editable=False)
+    said_since = models.DateTimeField(default=timezone.now, editable=False)
     #: the printer's own record of its prints when it was last seen, see PrinterDriver.marker
     marker = models.JSONField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -155,6 +161,34 @@ class Grant(models.Model):
         return f"{self.user or self.group}: {self.get_role_display()} {self.printer or self.pool}"
 
 
+class TvLink(models.Model):
+    """An address that shows printers on a screen in the lab, to whoever has it, without logging in. The secret in it is
+    random and long, and only its hash is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=80, validators=[shown_name], help_text="Where the screen hangs")
+    #: SHA-256, hexadecimal
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    pool = models.ForeignKey(
+        Pool, null=True, blank=True, on_delete=models.CASCADE, related_name="tv_links", help_text="Empty: all printers"
+    )
+    show_names = models.BooleanField(
+        default=False, help_text="Whoever walks by reads who prints what; off: only how far it is"
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    #: to the minute
+    seen_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "TV link"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Lease(models.Model):
     """Which bridge talks to a printer. ``fence`` only grows; times are the database's."""
 
@@ -165,6 +199,18 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.printer_id} {self.holder} {self.fence}"
+
+
+class LiveBridge(models.Model):
+    """A bridge that lives, so that the others leave it its share of the printers. Times are the database's."""
+
+    holder = models.CharField(max_length=64, primary_key=True)
+    #: printers that it holds at most
+    most = models.PositiveIntegerField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.holder
 
 
 class Command(models.Model):

@@ -271,7 +271,7 @@ def clear_bed(printer: Printer, n: int, by: User) -> None:
 
 def soil_bed(printer_id: UUID, why: str) -> None:
     """There may be plastic on the bed: whatever was said of it before no longer counts."""
-    Printer.objects.filter(pk=printer_id).update(bed=F("bed") + 1)
+    Printer.objects.filter(pk=printer_id).update(bed=F("bed") + 1, bed_since=Now())
     log.info("bed_not_clear", printer=str(printer_id), why=why)
     publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
 
@@ -299,12 +299,22 @@ def note_state(printer_id: UUID, fence: int, state: PrinterState, before: Printe
     observed from then to now. Ignored from a bridge without the lease."""
     if not _is_held(printer_id, fence):
         return
+    _note_since_when(printer_id, state, before)
     occupant = occupants([printer_id]).get(printer_id)
     ours = {occupant.remote_path} if occupant else _just_ended(printer_id, state, before)
     foreign = _foreign_print(state, before, ours)
     if foreign:
         soil_bed(printer_id, foreign)
     printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
+
+
+def _note_since_when(printer_id: UUID, state: PrinterState, before: PrinterState | None) -> None:
+    """So that people can be told for how long a machine has been waiting for them."""
+    fresh: dict[str, Any] = {"said": state.status, "said_since": Now()}
+    if before is not None and before.working and not state.working:
+        fresh["bed_since"] = Now()  # whatever lies on the bed is done only now
+    if Printer.objects.filter(pk=printer_id).exclude(said=state.status).update(**fresh):
+        publish(PrinterTouched(printer_id=str(printer_id)))
 
 
 def _is_held(printer_id: UUID, fence: int) -> bool:
