@@ -12,6 +12,7 @@ from uuid import UUID
 
 from printers.drivers.base import (
     Busy,
+    Camera,
     Capability,
     DriverError,
     Ended,
@@ -55,6 +56,7 @@ class FakeMachine:
     lost_answers: dict[str, BaseException] = field(default_factory=dict)
     #: method -> what happens in the world right before it is done
     meanwhile: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    camera: Camera | None = None
     open_drivers: int = 0
 
     @property
@@ -151,6 +153,10 @@ class FakeDriver(PrinterDriver):
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
         self._asked("objects", list(names))
         return dict.fromkeys(names, {})
+
+    def camera(self) -> Camera | None:
+        self._asked("camera")
+        return self.machine.camera
 
     # -- files
     def upload(self, local: Path, name: str, progress: Callable[[int], None] | None = None) -> RemoteFile:

@@ -141,6 +141,20 @@ class Identity:
     capabilities: frozenset[Capability] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """Where a printer's camera is: absolute addresses, "" for none; at least one is given. Its picture is mirrored
+    first and then turned."""
+
+    #: gives one picture
+    snapshot: str = ""
+    #: gives picture after picture (multipart/x-mixed-replace)
+    stream: str = ""
+    flip_h: bool = False  # left and right
+    flip_v: bool = False  # top and bottom
+    rotation: int = 0  # degrees clockwise: 0, 90, 180, 270
+
+
 class DriverError(Exception):
     """Something between us and the printer went wrong."""
 
@@ -245,6 +259,10 @@ Heard = Callable[[str], None]
     @abstractmethod
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
         """The vendor's own objects, for experts: all names with empty values, or the values of ``names``."""
+
+    @abstractmethod
+    def camera(self) -> Camera | None:
+        """Where the server says that its (first) camera is, on whatever host; None when it has none."""
 
     # -- files
     @abstractmethod

@@ -32,6 +32,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable, one_line
+from printers.drivers.flow import Flow
 from printers.drivers.sockets import Socket
 
 #: (connect, read) seconds: a printer is on the same network, its server may be a busy Raspberry Pi.
@@ -257,6 +258,11 @@ class Door:
             raw.close()
             raise Garbled(f"{self.place} does not offer the live connection that its kind of server has.") from None
         return Socket(link, self.place)
+
+    def dial(self) -> Flow:
+        """A connection for one GET whose answer is read as it comes; it sends no key. Raises Unreachable."""
+        parts = self._target()
+        return Flow(self._connected(parts), _host_header(parts))
 
     def _connected(self, parts: SplitResult) -> socket.socket:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

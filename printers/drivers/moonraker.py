@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from printers.drivers.base import (
     WORKING,
+    Camera,
     Capability,
     Ended,
     Garbled,
@@ -51,6 +52,7 @@ from printers.drivers.base import (
     refuse_while_printing,
     understood,
 )
+from printers.drivers.cameras import moonraker_camera
 from printers.drivers.http import TIMEOUT, Answer, Door, Multipart, is_plain_path
 from printers.drivers.moonraker_words import (
     NO_KLIPPER,
@@ -335,6 +337,10 @@ class MoonrakerDriver(PrinterDriver):
             return dict(answer["status"])
         except Missing:
             raise Refused(NO_KLIPPER) from None
+
+    @understood()
+    def camera(self) -> Camera | None:
+        return moonraker_camera(self._get("/server/webcams/list")["webcams"], self.base_url)
 
     # -- files
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from printers.drivers.base import (
     WORKING,
+    Camera,
     Capability,
     DriverError,
     Ended,
@@ -46,6 +47,7 @@ from printers.drivers.base import (
     refuse_while_printing,
     understood,
 )
+from printers.drivers.cameras import octoprint_camera
 from printers.drivers.http import Answer, Door, Multipart, is_plain_path
 from printers.drivers.octoprint_words import (
     OctoPrintReducer,
@@ -117,6 +119,11 @@ class OctoPrintDriver(PrinterDriver):
         if answer.status != 200:
             return ""
         return str(answer.json().get("appearance", {}).get("name") or "")
+
+    @understood()
+    def camera(self) -> Camera | None:
+        answer = self._door.read("/api/settings")  # a reader may lack the permission for it
+        return octoprint_camera(answer.json(), self.base_url) if answer.status == 200 else None
 
     def _has_sdcard(self) -> bool:
         return self._door.read("/api/printer/sd").status != 404
