@@ -16,8 +16,8 @@ from printers.drivers.base import (
     Capability,
     DriverError,
     Ended,
-    Identity,
     Heard,
+    Identity,
     LiveJob,
     Missing,
     Outcome,
@@ -48,9 +48,9 @@ class FakeMachine:
     starts: list[str] = field(default_factory=list)
     #: what it says in its stream, for tests of the bridge; afterwards the stream waits until it is told to stop
     says: list[PrinterState | BaseException] = field(default_factory=list)
-    #: method -> what it raises, instead of doing anything
     #: what it says to whatever G-code it is given
     answers: list[str] = field(default_factory=list)
+    #: method -> what it raises, instead of doing anything
     faults: dict[str, BaseException] = field(default_factory=dict)
     #: method -> what it raises after having done it
     lost_answers: dict[str, BaseException] = field(default_factory=dict)
@@ -208,15 +208,15 @@ class FakeDriver(PrinterDriver):
     # -- the machine
     def gcode(self, lines: Sequence[str], heard: Heard | None = None) -> None:
         self._asked("gcode", list(lines))
+        if heard is not None:
+            for said in self.machine.answers:
+                heard(said)
 
     def set_temperature(self, heater: str, target: float) -> None:
         self._asked("set_temperature", heater, target)
 
     def home(self, axes: Sequence[str]) -> None:
         self._asked("home", list(axes))
-        if heard is not None:
-            for said in self.machine.answers:
-                heard(said)
 
     def jog(self, moves: Mapping[str, float], speed: float) -> None:
         self._asked("jog", dict(moves), speed)

@@ -195,6 +195,8 @@ class Garbled(DriverError):
     """The printer's server answered something we do not understand."""
 
 
+#: Takes what a machine says in answer to G-code: one line, without control characters, below 300 characters.
+Heard = Callable[[str], None]
 #: What the printer's own record says of everything it printed: {path or id: count}. Compared only by
 #: :meth:`PrinterDriver.printed_since`; stored as JSON.
 PrintMarker = dict[str, Any]
@@ -209,8 +211,6 @@ class PrinterDriver(ABC):
     """
 
     kind: ClassVar[str]
-#: Takes what a machine says in answer to G-code: one line, without control characters, below 300 characters.
-Heard = Callable[[str], None]
     label: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
 

@@ -29,8 +29,8 @@ from printers.drivers.base import (
     Capability,
     Ended,
     Garbled,
-    Identity,
     Heard,
+    Identity,
     Missing,
     PrinterDriver,
     PrinterState,
@@ -79,10 +79,10 @@ BLOCKING_TIMEOUT = (4.0, 60.0)
 START_TIMEOUT = (4.0, 20.0)
 HOMING_TIMEOUT = (4.0, 120.0)
 RPC_S = 10.0
-HISTORY_PAGE = 200
-HISTORY_PAGES = 10
 #: What Klipper says to a script and the script's end come over two roads: s in which the former may be late.
 AFTERWORD_S = 0.3
+HISTORY_PAGE = 200
+HISTORY_PAGES = 10
 
 JOB_OBJECTS = {
     "webhooks": None,
@@ -120,8 +120,6 @@ class _Rpc:
                 raise Unreachable("Moonraker does not answer on its live connection.")
         raise _Stopped
 
-    def notifications(self) -> Iterator[dict[str, Any]]:
-        for message in self._link.messages(self._stop):
     def run(self, method: str, params: Mapping[str, object], meanwhile: Callable[[Mapping[str, Any]], None]) -> None:
         """A call that waits for Klipper; ``meanwhile(notification)`` gets what is announced until it is done. Raises
         Unauthorised, Refused, and Unclear when it was sent and nobody knows what became of it."""
@@ -145,6 +143,8 @@ class _Rpc:
             meanwhile(message)
         return False
 
+    def notifications(self) -> Iterator[dict[str, Any]]:
+        for message in self._link.messages(self._stop):
             if message is not None and "method" in message:
                 self._backlog.append(message)
             while self._backlog:
@@ -158,10 +158,10 @@ def _rpc_result(message: Mapping[str, Any]) -> Any:
     text = first_line(error.get("message"))
     if error.get("code") == 401 or text == "Unauthorized":  # -32602 on calls without a login
         raise Unauthorised("Moonraker does not accept the API key.")
-    raise Refused(text or "Moonraker refused.")
-
     if error.get("code") in (-32601, 503):  # until Klipper has come once, its methods are missing
         raise Refused(NO_KLIPPER)
+    raise Refused(text or "Moonraker refused.")
+
 
 class MoonrakerDriver(PrinterDriver):
     kind: ClassVar[str] = "moonraker"

@@ -50,8 +50,8 @@ from printers.drivers.base import (
 from printers.drivers.cameras import octoprint_camera
 from printers.drivers.http import Answer, Door, Multipart, is_plain_path
 from printers.drivers.octoprint_words import (
-    OctoPrintReducer,
     Answers,
+    OctoPrintReducer,
     ended_from_record,
     error_text,
     fault_of,
@@ -75,10 +75,10 @@ EVENTS = ("PrinterStateChanged", "PrintStarted", "PrintDone", "PrintCancelled", 
 LOGIN_S = 5.0
 #: OctoPrint starts sending a file it has to read first, and asks the printer before it pauses or cancels.
 COMMAND_TIMEOUT = (4.0, 20.0)
-
 #: How long a machine's answers to G-code are listened for. Heating takes longer, and says so in that time.
 LISTEN_S = 12.0
 AT_WORK = "… (it is still at work; what it says later is not heard)"
+
 
 class OctoPrintDriver(PrinterDriver):
     kind: ClassVar[str] = "octoprint"
