@@ -319,6 +319,7 @@ class FleetPeer:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            start_new_session=True,  # Ctrl-C is for whoever started it
         )
         self.printers: list[dict[str, str]] = self._heard()["printers"]
 
