@@ -9,6 +9,7 @@
      +- Conflict         409   the world has moved on: look again
      +- TooLarge         413
      +- Invalid          422   understood, but it cannot be used: change it
+     +- TooMany          429   you have enough of these: end one first
      +- Unavailable      503   something we need does not answer: try again later
 
 The docstring is the default message. ``code`` is for programs, ``message`` for people, ``extra`` for both.
@@ -78,6 +79,13 @@ class Invalid(FarmError):
 
     status = 422
     code = "invalid"
+
+
+class TooMany(FarmError):
+    """You have as many of these open as one may have. End one of them first."""
+
+    status = 429
+    code = "too_many"
 
 
 class Unavailable(FarmError):

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, inline_serializer
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -15,12 +17,15 @@ from rest_framework.response import Response
 
 from farm.api import FarmView, person
 from farm.errors import Conflict, Forbidden, Invalid, NotFound
-from printers import access, answers, commands, history, services
+from printers import access, answers, commands, files, history, services, webcam_views
 from printers.drivers.base import PrinterStatus
 from printers.models import Command, CommandKind, Printer, Role
 from printers.signals import occupants
 from printers.views import state_views
 from slicing.models import PrinterProfile, shown_name
+
+#: shown, like a printer's own, to those who manage it
+CAMERA_ADDRESSES = ("camera_snapshot_url", "camera_stream_url")
 
 
 class PrinterSerializer(serializers.ModelSerializer[Printer]):
@@ -42,6 +47,11 @@ class PrinterSerializer(serializers.ModelSerializer[Printer]):
             "place",
             "enabled",
             "maintenance",
+            "camera",
+            *CAMERA_ADDRESSES,
+            "camera_rotation",
+            "camera_flip_h",
+            "camera_flip_v",
             "bed_clear",
             "role",
         ]
@@ -49,6 +59,12 @@ class PrinterSerializer(serializers.ModelSerializer[Printer]):
             "name": {"validators": [shown_name]},  # a taken name is a 409 of the service
             "place": {"validators": [shown_name]},
             "maintenance": {"validators": [shown_name], "help_text": "why nothing new may be printed; empty: it may"},
+            "camera": {"help_text": "who says where it is: its `server`, you (`own`), or nobody (`off`)"},
+            "camera_snapshot_url": {"help_text": "with `own`: gives one picture; shown to those who manage it"},
+            "camera_stream_url": {"help_text": "with `own`: gives picture after picture; likewise"},
+            "camera_rotation": {"help_text": "degrees clockwise, after mirroring; null: both as its server says"},
+            "camera_flip_h": {"help_text": "left and right; only with a rotation"},
+            "camera_flip_v": {"help_text": "top and bottom; only with a rotation"},
         }
 
     @extend_schema_field(serializers.CharField(allow_null=True))
@@ -60,7 +76,8 @@ class PrinterSerializer(serializers.ModelSerializer[Printer]):
         """Addresses only to those who manage: a printer's own page has no login of ours."""
         data = super().to_representation(instance)
         if self.context["roles"].get(instance.pk, 0) < Role.MANAGE:
-            del data["url"]
+            for name in ("url", *CAMERA_ADDRESSES):
+                del data[name]
         return data
 
 
@@ -74,10 +91,17 @@ class LiveJobSerializer(serializers.Serializer[Any]):
     elapsed_s = serializers.FloatField(allow_null=True)
     left_s = serializers.FloatField(allow_null=True)
     status = serializers.CharField(help_text="of the farm's print, or `external`")
+    material = serializers.CharField(help_text="empty: not known")
     id = serializers.UUIDField(required=False, allow_null=True, help_text="job; for its owner and operators")
     print = serializers.UUIDField(required=False, allow_null=True, help_text="for its owner and operators")
     file = serializers.CharField(required=False, allow_null=True, help_text="for its owner and operators")
     person = serializers.CharField(required=False, allow_null=True, help_text="for its owner and operators")
+
+
+class UpcomingSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField(help_text="job")
+    file = serializers.CharField()
+    person = serializers.CharField()
 
 
 class StateSerializer(serializers.Serializer[Any]):
@@ -89,10 +113,22 @@ class StateSerializer(serializers.Serializer[Any]):
     bed_clear = serializers.BooleanField()
     bed = serializers.IntegerField(help_text="say it when clearing the bed")
     job = LiveJobSerializer(allow_null=True)
+    since = serializers.IntegerField(help_text="s since 1970: when it came to be as it is")
+    waiting = serializers.IntegerField(help_text="jobs that wait for this very printer")
+    next = UpcomingSerializer(allow_null=True, help_text="the first of them; for its owner and operators")
     name = serializers.CharField()
     place = serializers.CharField()
     enabled = serializers.BooleanField()
     maintenance = serializers.CharField()
+
+
+class CameraSerializer(serializers.Serializer[Any]):
+    picture = serializers.CharField(allow_null=True, help_text="where the farm shows one picture; null: no camera")
+    live = serializers.CharField(allow_null=True, help_text="where the farm shows it live")
+    stream = serializers.BooleanField(help_text="it gives a stream; otherwise live is two pictures a second")
+    rotation = serializers.ChoiceField(choices=[0, 90, 180, 270], help_text="degrees clockwise, after mirroring")
+    flip_h = serializers.BooleanField(help_text="mirror left and right")
+    flip_v = serializers.BooleanField(help_text="mirror top and bottom")
 
 
 class CommandSerializer(serializers.ModelSerializer[Command]):
@@ -269,6 +305,47 @@ class Temperatures(FarmView):
         return Response({"now": time.time(), **history.columns(history.read(printer.pk))})
 
 
+class CameraFacts(FarmView):
+    """Whether it has a camera, where the farm shows it, and how to turn the picture: mirror first, then rotate."""
+
+    @extend_schema(responses=CameraSerializer)
+    def get(self, request: Request, pk: UUID) -> Response:
+        printer = access.get(person(request), pk, Role.VIEW)
+        camera = webcam_views.camera_or_none(printer)
+        facts: dict[str, Any] = {"rotation": 0, "flip_h": False, "flip_v": False}
+        if camera is not None:
+            facts = {"rotation": camera.rotation, "flip_h": camera.flip_h, "flip_v": camera.flip_v}
+        picture, live = (reverse(f"api-printer-camera-{name}", args=[pk]) for name in ("picture", "live"))
+        shown = camera is not None
+        stream = camera is not None and bool(camera.stream)
+        return Response(
+            {"picture": picture if shown else None, "live": live if shown else None, "stream": stream} | facts
+        )
+
+
+class CameraPicture(FarmView):
+    """One picture, at most about a second old."""
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        return webcam_views.picture_response(person(request), pk)
+
+
+class CameraLive(FarmView):
+    """multipart/x-mixed-replace: the newest picture whenever you have read the one before, for ten minutes or until
+    your token ends; 429 when you have four of them open."""
+
+    @extend_schema(responses={(200, "multipart/x-mixed-replace"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> StreamingHttpResponse:
+        token: Any = request.auth
+        viewer = webcam_views.Viewer(
+            user_id=request.user.pk,
+            session=None if token else request.session.session_key,
+            until=token["exp"] if token else None,
+        )
+        return webcam_views.live_response(person(request), pk, viewer)
+
+
 class ClearBed(FarmView):
     """The bed was looked at and is empty. Name the ``bed`` that the state showed."""
 
@@ -337,33 +414,23 @@ class OneCommand(FarmView):
 
 
 class Files(FarmView):
-    """Files on the printer itself."""
+    """Files on the printer itself, newest first."""
 
     @extend_schema(parameters=[_LOCATION], responses={200: FilesSerializer})
     def get(self, request: Request, pk: UUID) -> Response:
         printer = access.get(person(request), pk, Role.OPERATE)
-        location = _location(request)
-        files = services.asking(printer, lambda driver: driver.list_files(location))
-        return Response({"next": None, "previous": None, "results": [asdict(file) for file in files]})
+        found = files.on_printer(printer, _location(request))
+        return Response({"next": None, "previous": None, "results": [asdict(file) for file in found]})
 
     @extend_schema(parameters=[_LOCATION, OpenApiParameter("path", required=True)], responses={204: None})
     def delete(self, request: Request, pk: UUID) -> Response:
         printer = access.get(person(request), pk, Role.OPERATE)
-        path, location = request.query_params.get("path", ""), _location(request)
-        if not path:
-            raise Invalid("path: which file, as the list shows it.", field="path")
-        live = occupants([printer.pk]).get(printer.pk)
-        if live is not None and live.remote_path == path:
-            raise Conflict("A print of the farm needs this file.", code="in_use")
-        services.asking(printer, lambda driver: driver.delete_file(path, location))
+        files.delete(printer, request.query_params.get("path", ""), _location(request))
         return Response(status=204)
 
 
 def _location(request: Request) -> str:
-    location = request.query_params.get("location", "local")
-    if location not in ("local", "sdcard"):
-        raise Invalid("location: local or sdcard.", field="location")
-    return location
+    return files.checked_location(request.query_params.get("location", "local"))
 
 
 class Objects(FarmView):

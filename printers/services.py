@@ -34,7 +34,7 @@ from printers.drivers.base import (
     Unsupported,
 )
 from printers.drivers.http import allowed_address
-from printers.models import BedClear, Command, CommandKind, CommandStatus, Lease, Printer, Role
+from printers.models import BedClear, CameraSource, Command, CommandKind, CommandStatus, Lease, Printer, Role
 from printers.signals import occupants, printer_state_changed
 from slicing.models import PrinterProfile
 from slicing.profiles import default_profile
@@ -70,6 +70,40 @@ def check_url(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
+#: what an address of a camera needs beyond that
+_PLAIN_CAMERA_URL = re.compile(
+    r"https?://[A-Za-z0-9._~:\[\]-]+(/[A-Za-z0-9._~/?&=%+,;:!$()*-]*)?", re.ASCII | re.IGNORECASE
+)
+
+
+def check_camera_url(url: str, field: str) -> str:
+    """The URL as it is stored, empty for none. Raises Invalid with a sentence when it must not be used."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if text and not (usable and _PLAIN_CAMERA_URL.fullmatch(text)):
+        raise Invalid("A camera's address looks like http://192.168.1.20:8080/?action=snapshot.", field=field)
+    if text and not is_allowed(parts.hostname or "", or_unknown=True):
+        raise Invalid(
+            f"{parts.hostname} is not in the networks where printers may be (FARM_PRINTER_NETWORKS).", field=field
+        )
+    return text
+
+
+def _check_camera(printer: Printer, fields: dict[str, Any]) -> None:
+    """Check and tidy what ``fields`` say of the printer's camera. Raises Invalid."""
+    addresses = ("camera_snapshot_url", "camera_stream_url")
+    for name in addresses:
+        if name in fields:
+            fields[name] = check_camera_url(fields[name], name)
+    own = fields.get("camera", printer.camera) == CameraSource.OWN
+    if own and not any(fields.get(name, getattr(printer, name)) for name in addresses):
+        raise Invalid("Give the address of the camera's pictures, or of its stream.", field="camera_snapshot_url")
+
+
 def is_allowed(host: str, or_unknown: bool = False) -> bool:
     """Whether ``host`` resolves into the configured networks; ``or_unknown``: or does not resolve now (it is checked
     again at every connection)."""
@@ -99,6 +133,7 @@ def add_printer(
     """A new printer; its bed is not clear unless ``bed_clear`` says so. Raises Invalid, Conflict (name taken)."""
     if kind not in DRIVERS:
         raise Invalid(f"Unknown kind {kind!r}. One of: {', '.join(DRIVERS)}.", field="kind")
+    _check_camera(Printer(), fields)
     printer = Printer(
         name=name,
         kind=kind,
@@ -143,6 +178,7 @@ def change_printer(printer: Printer, **fields: Any) -> Printer:
         check_key_given(printer, fields["url"], "api_key" in fields)
     if "api_key" in fields:
         fields["sealed_key"] = seal(fields.pop("api_key"))
+    _check_camera(printer, fields)
     moved = any(fields.get(key, getattr(printer, key)) != getattr(printer, key) for key in ("url", "kind"))
     if moved and occupants([printer.pk]):
         raise Conflict("A print is on this printer: wait for its end before giving it another address.")

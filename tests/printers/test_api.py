@@ -97,6 +97,12 @@ def test_a_printer_is_what_the_contract_says(cast: Cast, manager: User) -> None:
         "place": "Bench",
         "enabled": True,
         "maintenance": "",
+        "camera": "server",
+        "camera_snapshot_url": "",
+        "camera_stream_url": "",
+        "camera_rotation": None,
+        "camera_flip_h": False,
+        "camera_flip_v": False,
         "role": "manage",
     }
 
@@ -105,7 +111,8 @@ def test_an_address_is_told_only_to_those_who_manage_the_printer(cast: Cast, man
     for user, told in ((cast.sam, False), (cast.olivia, False), (manager, True), (cast.ada, True)):
         client = api(user)
         for row in (ok(client.get(at(cast.anvil))), ok(client.get("/api/printers/?name=Anvil"))["results"][0]):
-            assert ("url" in row) is told
+            for name in ("url", "camera_snapshot_url", "camera_stream_url"):
+                assert (name in row) is told
 
 
 # -- adding
