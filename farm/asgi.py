@@ -20,7 +20,8 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import path
 
-from farm.live import LiveConsumer
+from farm.backpressure import with_backpressure
+from farm.live import TICKET, LiveConsumer
 
 live: Any = URLRouter([path("ws/live/", LiveConsumer.as_asgi())])
 
@@ -82,4 +83,4 @@ def guard_origin(app: Any) -> Any:
     return guarded
 
 
-application = ProtocolTypeRouter({"http": limit_body(http), "websocket": guard_origin(live)})
+application = ProtocolTypeRouter({"http": limit_body(with_backpressure(http)), "websocket": guard_origin(live)})
