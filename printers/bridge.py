@@ -2,7 +2,8 @@
 
 Threads, and who may do what:
 
-- *bridge* (main): every 3 s renews all leases in one UPDATE, takes free ones, lets go of lost ones.
+- *bridge* (main): every 2 s renews all leases in one UPDATE, lets go of lost ones, gives back what is more than its
+  share; every second takes free ones up to its share.
 - *socket*, one per printer: reads the driver's stream. Never touches the ORM (a thousand sockets would be a thousand
   database connections) and never waits for Redis.
 - *teller*: stores and publishes what all of them say, see printers.teller. What matters goes from there to the
@@ -33,7 +34,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
-from printers import lane, services, telemetry
+from printers import lane, services, sharing, telemetry
 from printers.drivers.base import (
     DriverError,
     PrinterDriver,
@@ -42,7 +43,7 @@ from printers.drivers.base import (
     Unauthorised,
     Unreachable,
 )
-from printers.models import Command, CommandStatus, Printer
+from printers.models import COMMAND_OPEN, Command, CommandStatus, Printer
 from printers.teller import Teller
 from printers.tenure import Tenure
 
@@ -50,7 +51,9 @@ log = structlog.get_logger(__name__)
 
 #: s between two looks at leases and queued commands
 TICK = 1.0
-RENEW_EVERY = 3.0
+RENEW_EVERY = 2.0
+#: printers given back at once to bridges that have fewer, so that few are unheard at any moment
+GIVE_BACK = 20
 #: s; waits between attempts to connect: doubled from the first to the last, each +-50 %
 BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_UNAUTHORISED = 1.0, 30.0, 60.0
 #: s after a print's end when the printer's own record is read again (it writes it a moment later)
@@ -86,6 +89,7 @@ class PrinterTask:
         self.state: PrinterState | None = None
         self.changed = threading.Condition()
         self.stop = threading.Event()
+        self.lost = False
         #: set while nothing can happen on the machine that we do not hear of
         self.observed = threading.Event()
         self._marker_due: float | None = None
@@ -94,15 +98,22 @@ class PrinterTask:
     def start(self) -> None:
         self._thread.start()
 
-    def end(self) -> None:
-        """Its thread ends within a second, and nobody waits for its state any longer."""
+    def end(self, *, lost: bool = False) -> None:
+        """Its thread ends within a second, and nobody waits for its state any longer. ``lost``: the lease is over, so
+        that nothing may be written either."""
         with self.changed:
+            self.lost = lost
             self.stop.set()
             self.changed.notify_all()
         self._teller.drop(self._voice)
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
+
+    @property
+    def calm(self) -> bool:
+        """Nothing is printed on it, as far as it says."""
+        return self.state is not None and not self.state.working
 
     def wait_for(self, seen: Callable[[PrinterState], bool], timeout: float) -> bool:
         """Until the printer's own state shows it, ``timeout`` s are over, or we have to stop."""
@@ -180,7 +191,7 @@ class PrinterTask:
         return self._writers.run(self.printer.pk, self._note, note, *what)
 
     def _note(self, note: Callable[..., None], *what: Any) -> None:
-        if not self.tenure.over:
+        if not (self.lost or self.tenure.over):
             note(self.printer.pk, self.fence, *what)
 
     def _say(self, status: PrinterStatus, message: str) -> None:
@@ -253,6 +264,7 @@ class Bridge:
         self.tenure = Tenure()
         self.writers = Writers()
         self.teller = Teller(self.tenure)
+        self._aim = 0
         self._lanes = ThreadPoolExecutor(32, thread_name_prefix="lane")
         self._busy: set[UUID] = set()
         self._busy_lock = threading.Lock()
@@ -263,13 +275,14 @@ class Bridge:
         log.info("bridge_started", holder=self.holder)
         self.teller.start()
         threading.Thread(target=self._hear_wakes, name="wakes", daemon=True).start()
-        renewed = 0.0
+        renewed = float("-inf")
         while not self._stop.is_set():
             try:
                 close_old_connections()
-                if time.monotonic() - renewed > RENEW_EVERY:
-                    self.keep_leases()
+                if time.monotonic() - renewed >= RENEW_EVERY:
                     renewed = time.monotonic()
+                    self.keep_leases()
+                self.take_leases()
                 self.run_lanes()
             except DatabaseError as error:
                 log.warning("bridge_without_database", error=str(error))
@@ -290,25 +303,53 @@ class Bridge:
         self._lanes.shutdown(wait=True, cancel_futures=True)
         self.writers.close()
         services.drop_leases(self.holder)
+        sharing.withdraw(self.holder)
         log.info("bridge_stopped", holder=self.holder)
 
     # -- leases
     def keep_leases(self) -> None:
+        """Renew what is held, let go of what was lost, and hold the share of one of several bridges."""
         asked_at = self.tenure.now()
         held = services.renew_leases(self.holder)
-        self.tenure.renewed(asked_at, services.LEASE_TTL.total_seconds())
         for printer_id, task in list(self.tasks.items()):
             if held.get(printer_id) != task.fence:
                 self._let_go(printer_id)
-        for printer, fence in services.take_leases(self.holder, self.most - len(self.tasks)):
+        # not before: what was lost must not speak in the name of what is held
+        self.tenure.renewed(asked_at, services.LEASE_TTL.total_seconds())
+        bridges = sharing.announce(self.holder, self.most, services.LEASE_TTL)
+        self._aim = sharing.share(Printer.objects.filter(enabled=True).count(), bridges, self.holder)
+        self._give_back(min(GIVE_BACK, sharing.surplus(len(self.tasks), self._aim)))
+        self.take_leases()
+
+    def take_leases(self) -> None:
+        """Free ones, up to its share."""
+        for printer, fence in services.take_leases(self.holder, self._aim - len(self.tasks)):
             self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers, self.teller, self.tenure)
             self.tasks[printer.pk].start()
             log.info("lease_taken", printer=printer.name, fence=fence)
 
     def _let_go(self, printer_id: UUID) -> None:
         task = self.tasks.pop(printer_id)
-        task.end()  # its writes are fenced off already
+        task.end(lost=True)
         log.info("lease_lost", printer=task.printer.name, fence=task.fence)
+
+    def _give_back(self, count: int) -> None:
+        """So many to bridges that have fewer: any, but none that is printing or being commanded."""
+        if count <= 0:
+            return
+        commanded = set(
+            Command.objects.filter(status__in=COMMAND_OPEN, printer__in=list(self.tasks)).values_list(
+                "printer_id", flat=True
+            )
+        )
+        with self._busy_lock:
+            calm = [key for key, task in self.tasks.items() if key not in self._busy | commanded and task.calm]
+        given = random.sample(calm, min(count, len(calm)))
+        for printer_id in given:
+            task = self.tasks.pop(printer_id)
+            task.end(lost=True)
+            log.info("lease_given_back", printer=task.printer.name, fence=task.fence)
+        services.drop_leases(self.holder, given)
 
     # -- commands
     def run_lanes(self) -> None:

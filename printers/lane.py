@@ -106,7 +106,7 @@ def _call(task: PrinterTask, driver: PrinterDriver, command: Command, deadline: 
 def _may_send(task: PrinterTask, deadline: float) -> None:
     if boot_time() >= deadline:
         raise NotSent("it came too late.")
-    if task.tenure.over:
+    if task.tenure.over or task.stop.is_set():
         raise NotSent("somebody else may have the printer now.")
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -33,7 +36,7 @@ from printers.drivers.base import (
 )
 from printers.models import BedClear, Command, CommandKind, Lease, Printer
 from printers.teller import Teller, Then, Voice
-from tests.cast import Cast, attempt, job
+from tests.cast import Cast, attempt, job, printer
 from tests.machines import FakeMachine, Machines
 from tests.work import committed, endless, lapse
 
@@ -485,13 +488,24 @@ def test_a_bridge_that_was_frozen_does_not_overwrite_its_successor(
 
 
 @pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
-    """A bridge whose tasks have no threads."""
+def quiet_bridges(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Bridge]]:
+    """Bridges whose tasks have no threads."""
     monkeypatch.setattr(PrinterTask, "start", lambda self: None)
-    made = Bridge(most=10)
-    yield made
-    made.writers.close()
-    made._lanes.shutdown()
+    monkeypatch.setattr(PrinterTask, "join", lambda self, timeout: None)
+    with ExitStack() as stack:
+
+        def make() -> Bridge:
+            made = Bridge(most=10)
+            stack.callback(made._lanes.shutdown)
+            stack.callback(made.writers.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def quiet(quiet_bridges: Callable[[], Bridge]) -> Bridge:
+    return quiet_bridges()
 
 
 def test_it_takes_what_nobody_holds_up_to_its_limit(cast: Cast, quiet: Bridge) -> None:
@@ -544,6 +558,119 @@ def test_a_removed_printer_is_let_go(cast: Cast, quiet: Bridge) -> None:
     services.remove_printer(Printer.objects.get(pk=cast.cellar.pk))
     quiet.keep_leases()
     assert old.stop.is_set()
+
+
+def test_what_a_frozen_bridge_had_still_to_write_is_not_written_by_the_one_it_becomes(
+    cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(services, "note_state", lambda *what: written.append(what))
+    quiet.keep_leases()
+    old = quiet.tasks[cast.anvil.pk]
+    old._note(services.note_state, IDLE, None)
+    assert len(written) == 1
+    lapse(cast.anvil)
+    quiet.keep_leases()
+    assert not quiet.tenure.over
+    old._note(services.note_state, THEIRS, None)
+    assert len(written) == 1
+
+
+def test_a_bridge_that_was_not_renewed_in_time_knows_it_without_the_database(
+    cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(services, "note_state", lambda *what: written.append(what))
+    quiet.keep_leases()
+    task = quiet.tasks[cast.anvil.pk]
+    quiet.tenure.renewed(quiet.tenure.now() - 3600, services.LEASE_TTL.total_seconds())
+    with CaptureQueriesContext(database) as queries:
+        task._note(services.note_state, THEIRS, None)
+    assert written == []
+    assert not queries
+
+
+# -- several bridges
+
+
+def test_printers_are_read_again_within_ten_seconds_after_a_bridge_died() -> None:
+    """Its leases end, another looks, and connects: this much is left for connecting to its share of 1,000."""
+    found = services.LEASE_TTL.total_seconds() + bridge.TICK
+    assert found <= 7
+    assert services.LEASE_TTL.total_seconds() / 2 >= bridge.RENEW_EVERY + bridge.TICK, "one renewal may fail"
+
+
+def lab_of(count: int, cast: Cast) -> list[Printer]:
+    """With Anvil and Cellar, so many printers."""
+    return [cast.anvil, cast.cellar, *(printer(f"P{n}", by=cast.ada) for n in range(count - 2))]
+
+
+def settle(*bridges: Bridge, rounds: int = 3) -> list[int]:
+    """Some rounds later: how many each holds."""
+    for _ in range(rounds):
+        for one in bridges:
+            one.keep_leases()
+            for task in one.tasks.values():
+                task.state = task.state or IDLE  # heard at once
+    return [len(one.tasks) for one in bridges]
+
+
+def test_a_bridge_that_joins_gets_its_share(cast: Cast, quiet_bridges: Callable[[], Bridge]) -> None:
+    lab_of(8, cast)
+    first = quiet_bridges()
+    assert settle(first) == [8]
+    second = quiet_bridges()
+    assert settle(first, second) == [4, 4]
+    fences = dict(Lease.objects.values_list("printer_id", "fence"))
+    assert settle(first, second) == [4, 4]
+    assert dict(Lease.objects.values_list("printer_id", "fence")) == fences, "nothing goes to and fro"
+
+
+def test_few_printers_move_at_a_time(
+    cast: Cast, quiet_bridges: Callable[[], Bridge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "GIVE_BACK", 1)
+    lab_of(8, cast)
+    first = quiet_bridges()
+    settle(first)
+    second = quiet_bridges()
+    second.keep_leases()
+    assert settle(first, second, rounds=1) == [7, 1]
+    assert settle(first, second, rounds=1) == [6, 2]
+
+
+def test_printers_that_work_or_are_commanded_stay_where_they_are(
+    cast: Cast, quiet_bridges: Callable[[], Bridge]
+) -> None:
+    rows = lab_of(8, cast)
+    first = quiet_bridges()
+    settle(first)
+    for row in rows[:3]:
+        first.tasks[row.pk].state = THEIRS
+    queue(rows[3])
+    first._busy.add(rows[4].pk)
+    second = quiet_bridges()
+    second.keep_leases()
+    assert settle(first, second, rounds=1) == [5, 3]
+    assert first.tasks.keys() == {row.pk for row in rows[:5]}
+
+
+def test_what_is_given_back_is_no_longer_listened_to(cast: Cast, quiet_bridges: Callable[[], Bridge]) -> None:
+    lab_of(4, cast)
+    first = quiet_bridges()
+    settle(first)
+    before = dict(first.tasks)
+    settle(first, quiet_bridges())
+    assert len(first.tasks) == 2
+    assert {key for key, task in before.items() if task.stop.is_set()} == before.keys() - first.tasks.keys()
+
+
+def test_the_others_take_over_from_a_bridge_that_ends(cast: Cast, quiet_bridges: Callable[[], Bridge]) -> None:
+    lab_of(6, cast)
+    first, second = quiet_bridges(), quiet_bridges()
+    settle(first, second)
+    first._shut_down()
+    assert settle(second, rounds=1) == [6]
 
 
 def test_what_waits_for_a_state_does_not_wait_for_one_that_nobody_hears(task: PrinterTask) -> None:
