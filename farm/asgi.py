@@ -21,7 +21,7 @@ from django.http.request import split_domain_port, validate_host
 from django.urls import path
 
 from farm.backpressure import with_backpressure
-from farm.live import TICKET, LiveConsumer
+from farm.live import LiveConsumer
 
 live: Any = URLRouter([path("ws/live/", LiveConsumer.as_asgi())])
 
