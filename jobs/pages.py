@@ -1,4 +1,4 @@
-"""Submit, one job, the queue, the history."""
+"""Submit, and one job. (The queue and the history: jobs/overviews.py.)"""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
 from farm.errors import Invalid, NotFound
+from farm.models import User
 from farm.pages import by_htmx, person, whole
 from jobs import access, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
-from jobs.queues import ended_unprinted, queue_of
+from jobs.queues import place_in_queue
+from jobs.stages import stages_of, tells, what_happened
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
 from jobs.wishes import described, offered, placed, placement_words, shown, ways_to_stand, wished
 from printers import access as printer_access
@@ -31,7 +32,6 @@ from slicing.api import own_models
 from slicing.models import Model3D
 from slicing.services import MODEL_KINDS, accept_model, standing
 
-ROWS = 30
 #: offered to be printed again
 MODELS = 6
 
@@ -184,7 +184,8 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
     live = [attempt for attempt in prints if attempt.status in PRINT_LIVE]
     printers = [attempt.printer for attempt in live if attempt.printer]
     states = state_views(user, printer_access.visible(user).filter(pk__in=[printer.pk for printer in printers]))
-    look = job_look(row, services.shown_status(row, prints))
+    status, events = services.shown_status(row, prints), list(row.events.select_related("actor", "print"))
+    look = job_look(row, status)
     own = row.owner_id == user.pk
     mine = own or user.is_staff
     return {
@@ -194,7 +195,9 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "message": _message(row, live),
         "prints": [_shown(attempt, states) for attempt in prints],
         "completed": sum(attempt.status == PrintStatus.COMPLETED for attempt in prints),
-        "events": [_event(event) for event in row.events.select_related("actor", "print") if _tells(event)],
+        "events": [_event(event) for event in events if tells(event, row.copies)],
+        "stages": stages_of(row, prints, status, {event.new for event in events if event.print_id is None}),
+        "place": place_in_queue(user, row),
         "placement": placement_words(row.placement),
         "size": row.size_mm,
         "settings": _settings(row),
@@ -206,10 +209,16 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
             "cancel": mine and row.status not in JOB_TERMINAL and not row.cancel_requested,
             "start": mine and row.hold and row.status not in JOB_TERMINAL,
             "approve": user.is_staff and row.status == JobStatus.AWAITING_APPROVAL,
-            "again": row.model is not None and row.model.owner_id == user.pk and row.status in JOB_TERMINAL,
+            "hold": mine and not row.hold and row.status in (JobStatus.PREPARING, JobStatus.READY),
+            "again": _source_is_of(row, user) and row.status in JOB_TERMINAL,
         },
         "looks": looks_for_script(),
     }
+
+
+def _source_is_of(row: Job, user: User) -> bool:
+    source = row.model or row.gcode
+    return source is not None and source.owner_id == user.pk
 
 
 def _tells_more(row: Job, prints: list[Print]) -> bool:
@@ -233,18 +242,12 @@ def _shown(attempt: Print, states: dict[UUID, dict[str, Any]]) -> dict[str, Any]
     return {"print": attempt, "look": print_look(attempt.status), "live": live, "state": state}
 
 
-def _tells(event: JobEvent) -> bool:
-    """A job becomes active because a print of it begins, which has an event of its own."""
-    return event.print_id is not None or event.new != JobStatus.ACTIVE
-
-
 def _event(event: JobEvent) -> dict[str, Any]:
     look = print_look(event.new) if event.print else job_look(None, event.new)
     where = event.print.printer_name if event.print else ""
-    word = "Submitted" if event.cause == "submitted" else "Hold ended" if event.old == event.new else look.word
     return {
         "event": event,
-        "word": word,
+        "word": what_happened(event) or look.word,
         "tone": look.tone,
         "where": where,
         "message": "" if event.message == where else event.message,
@@ -262,7 +265,12 @@ def _settings(row: Job) -> list[dict[str, Any]]:
 @require_POST
 def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     services.cancel(access.get(person(request), pk), by=person(request))
-    return redirect("job", pk=pk)
+    return _back(request, pk)
+
+
+def _back(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """To where the button was."""
+    return redirect("queue") if request.POST.get("from") == "queue" else redirect("job", pk=pk)
 
 
 @require_POST
@@ -275,7 +283,13 @@ def again(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def start(request: HttpRequest, pk: UUID) -> HttpResponse:
     services.release(access.get(person(request), pk), by=person(request))
-    return redirect("job", pk=pk)
+    return _back(request, pk)
+
+
+@require_POST
+def hold(request: HttpRequest, pk: UUID) -> HttpResponse:
+    services.hold(access.get(person(request), pk), by=person(request))
+    return _back(request, pk)
 
 
 @require_POST
@@ -301,49 +315,3 @@ def decide(request: HttpRequest, pk: UUID) -> HttpResponse:
     attempt = access.get_print(person(request), pk)
     services.decide(attempt, request.POST.get("outcome", ""), by=person(request))
     return redirect("job", pk=attempt.job_id)
-
-
-# -- the queue
-@require_GET
-def queue(request: HttpRequest) -> HttpResponse:
-    context = {"tab": "queue", **queue_of(person(request)), "looks": looks_for_script()}
-    return render(request, "jobs/queue.html", context)
-
-
-@require_GET
-def printer_jobs(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What waits for one printer and what was printed on it: a part of its page."""
-    user = person(request)
-    printer = printer_access.get(user, pk, Role.VIEW)
-    operates = printer_access.role_on(user, printer) >= Role.OPERATE
-    recent = printer.prints.exclude(status__in=PRINT_LIVE).select_related("job__owner", "job__gcode", "job__model")
-    waiting = queue_of(user)["waiting"]
-    context = {
-        "printer": printer,
-        "waiting": [row for row in waiting if row["printer_id"] == printer.pk],
-        "anywhere": sum(row["printer_id"] is None for row in waiting),
-        "recent": [_shown(attempt, {}) for attempt in recent[:8]] if operates else [],
-    }
-    return render(request, "jobs/printer_jobs.html", context)
-
-
-# -- the history
-@require_GET
-def prints(request: HttpRequest) -> HttpResponse:
-    """One row per attempt; staff may see everybody's."""
-    user = person(request)
-    everybody = user.is_staff and request.GET.get("who") == "all"
-    rows = access.visible_prints(user) if everybody else Print.objects.filter(job__owner=user)
-    page = Paginator(rows.select_related("job__owner", "job__gcode", "job__model"), ROWS).get_page(
-        request.GET.get("page")
-    )
-    context = {
-        "tab": "prints",
-        "everybody": everybody,
-        "page": page,
-        "rows": [_shown(attempt, {}) for attempt in page],
-        "unprinted": []
-        if everybody or page.number > 1
-        else [{"job": row, "look": job_look(row, row.status)} for row in ended_unprinted(user)],
-    }
-    return render(request, "jobs/prints.html", context)

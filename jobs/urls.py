@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import pages
+from jobs import overviews, pages
 
 urlpatterns = [
     path("submit/", pages.submit, name="submit"),
@@ -14,10 +14,11 @@ urlpatterns = [
     path("jobs/<uuid:pk>/again/", pages.again, name="job-again"),
     path("jobs/<uuid:pk>/cancel/", pages.cancel, name="job-cancel"),
     path("jobs/<uuid:pk>/start/", pages.start, name="job-start"),
+    path("jobs/<uuid:pk>/hold/", pages.hold, name="job-hold"),
     path("jobs/<uuid:pk>/approve/", pages.approve, name="job-approve"),
     path("jobs/<uuid:pk>/reject/", pages.reject, name="job-reject"),
-    path("queue/", pages.queue, name="queue"),
-    path("prints/", pages.prints, name="prints"),
+    path("queue/", overviews.queue, name="queue"),
+    path("prints/", overviews.prints, name="prints"),
     path("prints/<uuid:pk>/decide/", pages.decide, name="print-decide"),
-    path("printers/<uuid:pk>/jobs/", pages.printer_jobs, name="printer-jobs"),
+    path("printers/<uuid:pk>/jobs/", overviews.printer_jobs, name="printer-jobs"),
 ]

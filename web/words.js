@@ -11,7 +11,7 @@ export function duration(seconds) {
   return days ? `${days} d ${hours % 24} h` : `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 export const percent = (fraction) => `${Math.floor((fraction || 0) * 100)} %`;
-export const degrees = (value) => (value === null ? "–" : value.toFixed(0));
+export const degrees = (value) => (value === null || value === undefined ? "–" : value.toFixed(0));
 export const heaterName = (name) => {
   if (!name.startsWith("tool")) return name[0].toUpperCase() + name.slice(1);
   const index = Number(name.slice(4));
@@ -46,6 +46,8 @@ export function titleOf(job) {
   return job.file || (job.status === "external" ? "Started at the machine" : "Another person's print");
 }
 
+const heatsUp = (heaters) => Object.values(heaters).some(({ actual, target }) => target && actual !== null && actual < target - 3);
+
 // what of a page is shown (data-if) or can be used (data-able) in this state
 export function conditions(s, kind) {
   const job = s.job, heard = !s.stale, ours = Boolean(job && job.print && heard);
@@ -54,6 +56,7 @@ export function conditions(s, kind) {
     left: job && job.left_s !== null,
     elapsed: job && job.elapsed_s !== null,
     ends: job && job.left_s !== null && s.status === "printing",
+    heating: job && s.status === "printing" && job.progress < .01 && heatsUp(s.temperatures),
     message: s.message,
     maintenance: s.maintenance,
     heard: s.stale && s.age !== null,

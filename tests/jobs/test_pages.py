@@ -12,13 +12,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from farm.models import User
 from jobs.models import Job, Print
-from jobs.services import advance
 from jobs.states import JobStatus, PrintStatus
-from printers import services as printers
 from printers.models import Role
 from slicing import layers, presets, profiles
 from slicing.models import Material, Model3D, Quality
-from tests.cast import Cast, as_, attempt, gcode, grant, htmx, job, model, person, printer
+from tests.cast import Cast, as_, attempt, gcode, grant, htmx, job, model, person
 from tests.shapes import box
 
 pytestmark = pytest.mark.django_db
@@ -393,108 +391,3 @@ def test_only_staff_decide_how_a_print_ended_that_nobody_followed(cast: Cast) ->
 @pytest.mark.parametrize("deed", ["cancel", "start", "approve", "reject"])
 def test_nothing_changes_by_following_a_link(cast: Cast, deed: str) -> None:
     assert as_(cast.ada).get(f"/jobs/{job(cast.sam).pk}/{deed}/").status_code == 405
-
-
-# -- the queue
-def test_the_queue_gives_names_only_to_owners_operators_and_staff(cast: Cast) -> None:
-    job(cast.sam, name="sams-part.stl", printer=cast.anvil, message="Waiting: Anvil is offline.")
-    for user in (cast.sam, cast.olivia, cast.ada):
-        shown = page(user, "/queue/")
-        assert "sams-part.stl" in shown
-        assert "Waiting: Anvil is offline." in shown
-    shown = page(cast.tina, "/queue/")
-    assert "Another person's job" in shown
-    for word in ("sams-part", "Sam", "is offline"):
-        assert word not in shown
-    assert "Another person's job" not in page(cast.mallory, "/queue/")
-
-
-def test_the_queue_gives_names_of_live_prints_likewise(cast: Cast) -> None:
-    attempt(job(cast.sam, name="sams-part.stl"), cast.anvil)
-    assert "sams-part.stl" in page(cast.olivia, "/queue/")
-    shown = words(page(cast.tina, "/queue/"))
-    assert "Another person's job Anvil Printing 42 %" in shown
-    assert "sams-part" not in shown
-    assert "Anvil" not in page(cast.mallory, "/queue/")
-
-
-def test_the_queue_hides_jobs_for_printers_that_one_may_not_see(cast: Cast) -> None:
-    job(cast.ada, printer=cast.cellar)
-    assert "Nothing waits" in page(cast.sam, "/queue/")
-    stranger = person("stranger")
-    grant(stranger, cast.cellar, Role.SUBMIT)
-    job(stranger)  # for any printer: only Cellar can be meant
-    assert "Nothing waits" in page(cast.sam, "/queue/")
-    job(cast.tina)
-    assert "Another person's job" in page(cast.sam, "/queue/")
-
-
-def test_the_queue_is_in_order_of_submission_with_what_is_missing(cast: Cast) -> None:
-    first = job(cast.sam, name="first.stl", copies=3)
-    attempt(first, cast.anvil)
-    job(cast.sam, JobStatus.PREPARING, name="second.stl")
-    job(cast.sam, name="third.stl", hold=True)
-    shown = words(page(cast.sam, "/queue/").split("<h2>Waiting</h2>")[1])
-    assert re.search(r"1 first.stl [^W]*2 copies 2 second.stl .* Slicing 3 third.stl .* On hold", shown)
-
-
-def test_what_awaits_approval_is_listed_for_staff_and_its_owner(cast: Cast) -> None:
-    row = job(cast.sam, JobStatus.AWAITING_APPROVAL)
-    assert f"/jobs/{row.pk}/approve/" in page(cast.ada, "/queue/")
-    assert "Awaits approval" in page(cast.sam, "/queue/")
-    assert "approve/" not in page(cast.sam, "/queue/")
-    assert "Awaits approval" not in page(cast.tina, "/queue/")
-
-
-# -- the part of a printer's page
-def test_a_printers_page_tells_its_queue_and_to_operators_its_history(cast: Cast) -> None:
-    job(cast.sam, name="next.stl", printer=cast.anvil)
-    job(cast.tina, name="anywhere.stl")
-    attempt(job(cast.tina, JobStatus.COMPLETED, name="past.stl"), cast.anvil, PrintStatus.COMPLETED)
-    path = f"/printers/{cast.anvil.pk}/jobs/"
-    shown = page(cast.olivia, path)
-    assert "next.stl" in shown
-    assert "past.stl" in shown
-    assert "1 more waits for any printer" in words(shown)
-    shown = page(cast.tina, path)
-    assert "next.stl" not in shown
-    assert "past.stl" not in shown
-    assert as_(cast.mallory).get(path).status_code == 404
-
-
-# -- the history
-def test_the_history_is_ones_own_and_for_staff_everybodys_on_demand(cast: Cast) -> None:
-    for user in (cast.sam, cast.tina, cast.ada):
-        row = job(user, JobStatus.COMPLETED, name=f"of-{user.username}.stl")
-        attempt(row, cast.cellar, PrintStatus.COMPLETED, duration_s=3725.0, filament_mm=1580.0)
-    shown = page(cast.sam, "/prints/?who=all")
-    assert "of-sam.stl" in shown
-    assert "of-tina.stl" not in shown
-    for text in ("Cellar", "1 h 02 min", "1.58 m", "Completed"):
-        assert text in shown
-    assert "of-sam.stl" not in page(cast.ada, "/prints/")
-    assert "of-sam.stl" in page(cast.ada, "/prints/?who=all")
-
-
-def test_a_job_that_was_never_printed_is_in_its_owners_history_with_the_reason(cast: Cast) -> None:
-    advance(job(cast.sam, JobStatus.PREPARING, name="torn.stl"), JobStatus.FAILED, message="It has no volume.")
-    shown = page(cast.sam, "/prints/")
-    assert "torn.stl" in shown
-    assert "It has no volume." in shown
-    assert "torn.stl" not in page(cast.tina, "/prints/")
-
-
-def test_a_long_history_has_pages(cast: Cast) -> None:
-    row = job(cast.sam, JobStatus.COMPLETED)
-    for n in range(31):
-        row.prints.create(printer_name=f"Printer {n}", status=PrintStatus.COMPLETED)
-    assert "Older" in page(cast.sam, "/prints/")
-    assert "Printer 0<" in page(cast.sam, "/prints/?page=2")
-    assert "Newer" in page(cast.sam, "/prints/?page=999")
-
-
-def test_the_history_survives_the_printer(cast: Cast) -> None:
-    gone = printer("Gone", by=cast.ada)
-    attempt(job(cast.sam, JobStatus.COMPLETED), gone, PrintStatus.COMPLETED)
-    printers.remove_printer(gone)
-    assert "Gone" in page(cast.sam, "/prints/")

@@ -1,0 +1,2 @@
+// The queue and the history.
+import "../rows.js";
