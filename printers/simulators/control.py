@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from printers.simulators import camera
 from printers.simulators.machine import Machine
 from printers.simulators.web import CONTROL_PATH, NoAnswer, Request, Response, Server, WebSocket
 
@@ -141,6 +142,8 @@ class Simulator(ABC):
     async def _answer(self, request: Request) -> Response:
         if request.path == CONTROL_PATH:
             return self._control(request)
+        if request.path == camera.CAMERA_PATH:  # beside the vendor's server, and without its key
+            return camera.answer(request, self.machine, self.name)
         return await self.answer(request)
 
     # -- the tests' own door

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from printers.simulators import camera
 from printers.simulators.control import Fault, Simulator, main, same_secret
 from printers.simulators.klippy import Session
 from printers.simulators.klippy_core import BEAT_SECONDS, GONE, Klippy, KlippyError
@@ -473,7 +474,13 @@ class Moonraker(Simulator):
         return {"queued_jobs": [], "queue_state": "paused"}
 
     async def _webcams(self, call: Call) -> Any:
-        return {"webcams": []}
+        row = {
+            "name": "Bed", "enabled": True, "icon": "mdiWebcam", "aspect_ratio": "4:3", "target_fps": 5,
+            "target_fps_idle": 5, "location": "printer", "service": "mjpegstreamer", "stream_url": camera.STREAM,
+            "snapshot_url": camera.SNAPSHOT, "flip_horizontal": False, "flip_vertical": False, "rotation": 0,
+            "source": "config", "extra_data": {}, "uid": "4b5ef2b7-0b0f-5b6a-8a5e-3b0b5a5f4b11",
+        }  # fmt: skip
+        return {"webcams": [row]}
 
     async def _proc_stats(self, call: Call) -> Any:
         now = self._statistics()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from printers.simulators import camera
 from printers.simulators.control import Simulator, main, same_secret
 from printers.simulators.machine import Machine
 from printers.simulators.octoprint_controls import CRASHED, NO_CONTENT, Controls, Refusal, command_of, need_operational
@@ -133,7 +134,6 @@ class OctoPrint(Simulator):
 
     # -- reading
     def _settings(self, request: Request) -> Response:
-        webcam = {"webcamEnabled": True, "streamUrl": "", "snapshotUrl": "", "webcams": []}
         feature = {"sdSupport": False, "temperatureGraph": True}
         profiles = [{"name": "ABS", "extruder": 210, "bed": 100}, {"name": "PLA", "extruder": 180, "bed": 60}]
         return Response.of(
@@ -142,7 +142,7 @@ class OctoPrint(Simulator):
                 "appearance": {"name": self.name, "color": "default"},
                 "feature": feature,
                 "temperature": {"profiles": profiles, "cutoff": 30},
-                "webcam": webcam,
+                "webcam": _webcam(request.origin),
                 "plugins": {},
             }
         )
@@ -384,6 +384,37 @@ class OctoPrint(Simulator):
         stored = {"name": path.rsplit("/", 1)[-1], "origin": "local", "path": path, "refs": links}
         answer = {"done": True, "effectivePrint": printed, "effectiveSelect": select, "files": {"local": stored}}
         return Response.of(answer, 201, location=links["resource"])
+
+
+def _webcam(origin: str) -> Body:
+    """One camera. As on OctoPi, its stream is named for browsers, its pictures for OctoPrint itself."""
+    snapshot = f"{origin}{camera.SNAPSHOT}"
+    rest = {"streamRatio": "4:3", "streamTimeout": 5, "streamWebrtcIceServers": [], "cacheBuster": False}
+    turned = {"flipH": False, "flipV": False, "rotate90": False}
+    more = {"snapshot": snapshot, "snapshotTimeout": 5, "snapshotSslValidation": True}
+    row = {
+        "name": "classic",
+        "displayName": "Classic Webcam",
+        "provider": "classicwebcam",
+        "canSnapshot": True,
+        "snapshotDisplay": snapshot,
+        "compat": {"stream": camera.STREAM, **rest, **more},
+        "extras": {"stream": camera.STREAM, **rest},
+        **turned,
+    }
+    return {
+        "webcamEnabled": True,
+        "timelapseEnabled": True,
+        "streamUrl": camera.STREAM,
+        "snapshotUrl": snapshot,
+        "snapshotTimeout": 5,
+        "snapshotSslValidation": True,
+        "defaultWebcam": "classic",
+        "snapshotWebcam": "classic",
+        "webcams": [row],
+        **rest,
+        **turned,
+    }
 
 
 def _form(request: Request) -> list[Part]:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
@@ -54,6 +54,8 @@ class Response:
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    #: a body that goes on until the client leaves, instead of ``body``
+    stream: AsyncIterator[bytes] | None = None
 
     @classmethod
     def of(cls, data: Any, status: int = 200, **headers: str) -> Response:
@@ -330,6 +332,11 @@ class Server:
             await self.thaw()
         writer.write(_head(response) + (b"" if request.method == "HEAD" else response.body))
         await writer.drain()
+        if response.stream is not None:
+            async for block in response.stream:
+                writer.write(block)
+                await writer.drain()
+            return False
         return request.headers.get("connection", "").lower() != "close"
 
     async def _serve_websocket(
@@ -351,6 +358,7 @@ class Server:
 
 def _head(response: Response) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
-    headers = {"Content-Type": response.content_type, "Content-Length": str(len(response.body)), **response.headers}
+    length = {} if response.stream is not None else {"Content-Length": str(len(response.body))}
+    headers = {"Content-Type": response.content_type, **length, **response.headers}
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
