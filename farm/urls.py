@@ -86,6 +86,8 @@ api = [
     path("jobs/<uuid:pk>/layers/<int:number>/picture/", jobs.JobLayer.as_view(), name="api-job-layer"),
     path("prints/", jobs.Prints.as_view()),
     path("prints/<uuid:pk>/", jobs.OnePrint.as_view()),
+    path("jobs/<uuid:pk>/toolpaths/", jobs.JobToolpaths.as_view(), name="api-job-toolpaths"),
+    path("jobs/<uuid:pk>/toolpaths/<int:number>/", jobs.JobLayerToolpaths.as_view()),
     path("prints/<uuid:pk>/decide/", jobs.DecidePrint.as_view()),
     path("schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
     path("docs/", login_not_required(SpectacularSwaggerSplitView.as_view(url_name="schema"))),

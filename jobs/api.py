@@ -23,8 +23,8 @@ from jobs.states import PRINT_TERMINAL, PrintStatus
 from printers import access as printer_access
 from printers.models import Role
 from slicing import gallery
-from slicing.api import PictureView, RevisionSerializer, layer_picture, own_gcodes, own_models
-from slicing.models import shown_name
+from slicing.api import PictureView, RevisionSerializer, layer_picture, own_gcodes, own_models, toolpaths
+from slicing.models import Gcode, shown_name
 
 
 class PrintSerializer(serializers.ModelSerializer[Print]):
@@ -300,10 +300,31 @@ class JobLayer(PictureView):
 
     @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
-        job = access.get_queued(person(request), pk)
-        if job.gcode is None:
-            raise NotFound("This job is not sliced yet.", code="not_sliced")
-        return layer_picture(request, job.gcode, number)
+        return layer_picture(request, _sliced(request, pk), number)
+
+
+class JobToolpaths(PictureView):
+    """All layers as lines in space, made coarser until a phone can show them: see slicing/toolpaths.py for the
+    bytes."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        return toolpaths(request, _sliced(request, pk))
+
+
+class JobLayerToolpaths(PictureView):
+    """The lines of one layer exactly, and its travels; the lowest is 1."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        return toolpaths(request, _sliced(request, pk), number)
+
+
+def _sliced(request: Request, pk: UUID) -> Gcode:
+    job = access.get_queued(person(request), pk)
+    if job.gcode is None:
+        raise NotFound("This job is not sliced yet.", code="not_sliced")
+    return job.gcode
 
 
 class Prints(FarmView, GenericAPIView[Print]):

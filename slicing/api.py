@@ -471,12 +471,33 @@ class GcodeLayer(PictureView):
         return layer_picture(request, _own_gcode(request, pk), number)
 
 
+class GcodeToolpaths(PictureView):
+    """All layers as lines in space, made coarser until a phone can show them: see slicing/toolpaths.py for the
+    bytes."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        return toolpaths(request, _own_gcode(request, pk))
+
+
+class GcodeLayerToolpaths(PictureView):
+    """The lines of one layer exactly, and its travels; the lowest is 1."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        return toolpaths(request, _own_gcode(request, pk), number)
+
+
 def gcode_picture(request: Request, gcode: Gcode) -> HttpResponse:
     return picture(request, gallery.picture(gcode.picture), gcode.sha256)
 
 
 def layer_picture(request: Request, gcode: Gcode, number: int) -> HttpResponse:
     return picture(request, gallery.layer(gcode, number), f"{gcode.sha256}-{number}-{gallery.REVISION}")
+
+
+def toolpaths(request: Request, gcode: Gcode, number: int | None = None) -> HttpResponse:
+    return view(request, gallery.toolpaths(gcode, number), f"{gcode.sha256}-{number or 'all'}-{gallery.REVISION}-paths")
 
 
 def _own_gcode(request: Request, pk: UUID) -> Gcode:

@@ -1,4 +1,4 @@
-"""Pictures and shapes of models, pictures of G-code and of its layers, as files that may be sent.
+"""Pictures and shapes of models, pictures and lines of G-code and its layers, as files that may be sent.
 
 Shapes and layers are made when somebody looks at them: by a child process with limits, a few layers at once because
 people leaf through them, and kept on disk until the space is needed. What is kept may be deleted at any time.
@@ -29,8 +29,8 @@ MOST_KEPT, LOOK_EVERY = 1_000_000_000, 16
 #: bytes of G-code that are surely read in a second, also by a small machine
 READING_SPEED = 3_000_000
 
-#: of how layers are drawn, and shapes are written
-REVISION, SHAPE_REVISION = 1, 1
+#: of how layers are drawn or written as lines, and shapes are written
+REVISION, SHAPE_REVISION = 2, 1
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 _drawn = itertools.count(1)
@@ -69,14 +69,28 @@ def layer(gcode: Gcode, number: int) -> Path:
     """Of a layer, counted from 1. Raises NotFound, and Unavailable when too many want pictures at once."""
     if not 1 <= number <= gcode.layers:
         raise NotFound(f"There is no layer {number}; the highest is {gcode.layers}.", code="no_layer")
+    return _seen(gcode, f"{number - 1}.png", "slicing.layers", number - 1)
+
+
+def toolpaths(gcode: Gcode, number: int | None = None) -> Path:
+    """The lines of a layer, counted from 1, or of all of them coarsely: see slicing.toolpaths. Raises as layer."""
+    if number is None:
+        return _seen(gcode, "whole.bin", "slicing.toolpaths", None)
+    if not 1 <= number <= gcode.layers:
+        raise NotFound(f"There is no layer {number}; the highest is {gcode.layers}.", code="no_layer")
+    return _seen(gcode, f"layer-{number - 1}.bin", "slicing.toolpaths", number - 1)
+
+
+def _seen(gcode: Gcode, name: str, module: str, number: int | None) -> Path:
+    """A view of a file, kept or made now."""
     folder = kept_views() / f"{gcode.pk}-{REVISION}"
-    path = folder / f"{number - 1}.png"
+    path = folder / name
     if not path.exists():
         with _turn():
-            if not path.exists():  # drawn meanwhile, together with another
-                _draw(gcode, folder, number - 1)
+            if not path.exists():  # made meanwhile, together with another
+                _draw(gcode, folder, module, number)
     if not path.exists():
-        raise NotFound(f"Layer {number} could not be drawn.", code="no_layer")
+        raise NotFound("This view could not be made.", code="no_layer")
     return path
 
 
@@ -84,13 +98,14 @@ def kept_views() -> Path:
     return Path(settings.DATA_DIR) / "views"
 
 
-def _draw(gcode: Gcode, folder: Path, number: int) -> None:
+def _draw(gcode: Gcode, folder: Path, module: str, number: int | None) -> None:
+    """Of a layer, counted from 0, and those beside it; None: of all."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = ("--index", str(folder / "index.json"), "--out", str(folder))
-    some = ("--first", str(number // TOGETHER * TOGETHER), "--count", str(TOGETHER))
+    some = () if number is None else ("--first", str(number // TOGETHER * TOGETHER), "--count", str(TOGETHER))
     try:
         seconds = WALL_S + gcode.bytes // READING_SPEED
-        facts_of("slicing.layers", gcode.file.path, *wanted, *some, seconds=seconds)
+        facts_of(module, gcode.file.path, *wanted, *some, seconds=seconds)
     except Invalid as error:
         raise NotFound(error.message, code="no_layer") from error
     _make_room(folder)

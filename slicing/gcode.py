@@ -44,6 +44,7 @@ class LayerMark:
     offset: int
     state: dict[str, Any]
     z: float | None = None  # of the first line of it
+    begins_s: float = 0.0  # since the print began
 
 
 @dataclass(slots=True)
@@ -62,22 +63,43 @@ class _Clock:
     def __init__(self, machine: Machine) -> None:
         self._machine, self._seconds = machine, 0.0
         self._waiting: list[tuple[Floats, Floats]] = []
+        self._added = self._timed = 0  # moves
+        self._marks: list[int] = []  # moves before each that is not timed yet
+        self._marked: list[float] = []
 
     def add(self, delta: Floats, speed: Floats) -> None:
-        self._waiting.append((delta, speed))
-        if sum(len(speed) for _, speed in self._waiting) > AT_ONCE:
+        if self._added - self._timed > AT_ONCE:
             self._run()
+        self._waiting.append((delta, speed))
+        self._added += len(speed)
 
     def _run(self) -> None:
         delta, speed = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         self._waiting = []
-        self._seconds += float(durations(Moves(delta, speed), self._machine).sum())
+        times = np.concatenate([[0.0], np.cumsum(durations(Moves(delta, speed), self._machine))])
+        self._marked += [self._seconds + float(times[mark - self._timed]) for mark in self._marks]
+        self._marks = []
+        self._seconds += float(times[-1])
+        self._timed = self._added
+
+    def mark(self, back: int = 0) -> None:
+        """Something begins here, or so many of the moves that were added last before."""
+        self._marks.append(self._added - back)
+
+    def forget_marks(self) -> None:
+        self._marks, self._marked = [], []
 
     @property
     def seconds(self) -> float:
         if self._waiting:
             self._run()
         return self._seconds
+
+    @property
+    def marks(self) -> list[float]:
+        """s from the beginning to each mark."""
+        total = self.seconds
+        return [*self._marked, *(total for _ in self._marks)]
 
 
 @dataclass(slots=True)
@@ -129,6 +151,7 @@ class Survey:
     begun: int = 0  # layers that something was printed in; 2 stands for more, too
     layers: list[LayerMark] = field(default_factory=list)
     marked: bool = False  # the file says where layers begin; else they begin where the nozzle prints higher up
+    size: int = 0  # bytes of the text
 
     def take(self, stretch: Stretch, state: State) -> None:
         self.tools.setdefault(stretch.tool, _Tool()).push(stretch.delta[:, 3])
@@ -161,12 +184,15 @@ class Survey:
                 there = {**asdict(state), "place": [*place, None]}
                 z = round(float(stretch.position[row, 2]), 3)
                 self.layers.append(LayerMark(offset=int(stretch.offset[row]), state=there, z=z))
+                self.clock.mark(back=len(stretch.speed) - row)
 
     def begin_layer(self, offset: int, state: State) -> None:
         if not self.marked:
             self.layers, self.in_layers, self.marked, self.begun = [], _Box(), True, 0
+            self.clock.forget_marks()
         if len(self.layers) < MOST_LAYERS:
             self.layers.append(LayerMark(offset=offset, state=asdict(state)))
+            self.clock.mark()
 
     def heat(self, heat: Heat) -> None:
         heater = {"nozzle": self.nozzle, "bed": self.bed}.get(heat.part)
@@ -198,6 +224,8 @@ def survey(parts: Iterator[Rows], machine: Machine, check: bool) -> Survey:
             found.heat(happening)
         elif isinstance(happening, LayerBegins):
             found.begin_layer(happening.offset, state)
+    for mark, seconds in zip(found.layers, found.clock.marks, strict=True):
+        mark.begins_s = round(seconds, 1)
     if not found.heights:
         raise SlicingError("This G-code prints nothing: is it really a print file?")
     if check and found.nozzle.most is not None and found.nozzle.most <= 0:
@@ -214,8 +242,17 @@ def facts(path: Path, machine: Machine | None = None) -> dict[str, Any]:
 
 def _read(path: Path, machine: Machine | None) -> tuple[Survey, bytes, bytes, list[Thumbnail]]:
     with opened(path) as (text, sources):
-        parts = (rows(data, offset) for offset, data in chunks(text))
-        return survey(parts, machine or Machine(), check=machine is not None), *sources()
+        size = 0
+
+        def parts() -> Iterator[Rows]:
+            nonlocal size
+            for offset, data in chunks(text):
+                size = offset + len(data)
+                yield rows(data, offset)
+
+        found = survey(parts(), machine or Machine(), check=machine is not None)
+        found.size = size
+        return found, *sources()
 
 
 Sources = Callable[[], tuple[bytes, bytes, list[Thumbnail]]]
@@ -242,9 +279,9 @@ def _ends(file: BinaryIO) -> tuple[bytes, bytes, list[Thumbnail]]:
 
 
 def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, Any]:
-    """Facts, JSON-safe: time (s), filament (mm, cm3, g; all and by tool), layers, heights and bounds of what is printed
-    (mm), temperatures (C): of the first layer, and the highest of all others, by what the printer is told and else by
-    what the slicer says; and what the slicer says of itself."""
+    """Facts, JSON-safe: time (s), filament (mm, cm3, g; all and by tool), layers and at which parts of the file they
+    begin, heights and bounds of what is printed (mm), temperatures (C): of the first layer, and the highest of all
+    others, by what the printer is told and else by what the slicer says; and what the slicer says of itself."""
     tools = _tools(found, told)
     heights = sorted(found.heights)
     return {
@@ -252,6 +289,7 @@ def describe(found: Survey, told: Said, pictures: list[Thumbnail]) -> dict[str, 
         **{key: round(sum(tool[key] for tool in tools), 4) for key in ("filament_mm", "filament_cm3", "filament_g")},
         "tools": tools,
         "layers": len(found.layers),
+        "layer_begins": [round(mark.offset / max(found.size, 1), 6) for mark in found.layers],
         "layer_height": told.layer_height or _step(heights),
         "first_layer_height": told.first_layer_height or heights[0],
         "height": round(max(heights), 3),
@@ -328,7 +366,8 @@ def main(argv: list[str] | None = None) -> int:
         found, head, tail, pictures = _read(options.file, machine_from(json.loads(options.machine)))
         says = describe(found, said(head, tail), pictures)
         if options.text:
-            _write_text(options.file, options.text)
+            head = _write_text(options.file, options.text)
+            says["layer_begins"] = [round(head + (1 - head) * begin, 6) for begin in says["layer_begins"]]
     except SlicingError as error:
         says = {"error": str(error)}
     except MemoryError:
@@ -353,17 +392,20 @@ def _picture(path: Path, found: Survey, pictures: list[Thumbnail]) -> bytes | No
     return relief.drawn(path, found)
 
 
-def _write_text(path: Path, text: Path) -> None:
-    """Of a binary file: printers behind OctoPrint or Klipper know only text."""
+def _write_text(path: Path, text: Path) -> float:
+    """Of a binary file: printers behind OctoPrint or Klipper know only text. Returns which part of it is its head."""
     with opened(path) as (source, sources):
-        if isinstance(source, TextReader):
-            head, _, pictures = sources()
-            with text.open("wb") as out:
-                out.write(head)
-                for one in pictures:
-                    if one.format == "png":
-                        out.write(thumbnail_block(one.width, one.height, one.data))
-                out.writelines(spaced(lines) for _, lines in chunks(source))
+        if not isinstance(source, TextReader):
+            return 0.0
+        head, _, pictures = sources()
+        with text.open("wb") as out:
+            out.write(head)
+            for one in pictures:
+                if one.format == "png":
+                    out.write(thumbnail_block(one.width, one.height, one.data))
+            begins = out.tell()
+            out.writelines(spaced(lines) for _, lines in chunks(source))
+            return begins / max(out.tell(), 1)
 
 
 def machine_from(values: dict[str, Any]) -> Machine:

@@ -63,11 +63,14 @@ def colour(feature: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Layers of one file and what its pictures show: mm of the bed."""
+    """Layers of one file and what its pictures show: mm of the bed. ``top``: of the highest line; ``time_s``: of the
+    whole print."""
 
     low: tuple[float, float]
     high: tuple[float, float]
     layers: list[LayerMark]
+    top: float
+    time_s: float
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -75,15 +78,16 @@ class Index:
     @staticmethod
     def load(text: str) -> Index:
         found = json.loads(text)
-        return Index(tuple(found["low"]), tuple(found["high"]), [LayerMark(**mark) for mark in found["layers"]])
+        marks = [LayerMark(**mark) for mark in found["layers"]]
+        return Index(tuple(found["low"]), tuple(found["high"]), marks, found["top"], found["time_s"])
 
 
 def index(path: Path) -> Index:
     """Raises SlicingError for what is no G-code that prints."""
     with opened(path) as (text, _):
         found = survey((rows(data, offset) for offset, data in chunks(text)), Machine(), check=False)
-    (x0, y0, _), (x1, y1, _) = found.in_layers.rounded
-    return Index((x0, y0), (x1, y1), found.layers)
+    (x0, y0, _), (x1, y1, z1) = found.in_layers.rounded
+    return Index((x0, y0), (x1, y1), found.layers, z1, round(found.clock.seconds, 1))
 
 
 @dataclass(slots=True)
@@ -96,18 +100,24 @@ class Drawn:
 
 def layer(path: Path, marks: list[LayerMark], number: int) -> Drawn:
     """The lines of a layer, counted from 0."""
+    drawn = Drawn()
+    for feature, found in moves(path, marks, number):
+        drawn.lines += [(feature, points) for points in _runs(found, found.extruding)]
+        drawn.travels += list(_runs(found, found.delta[:, 3] <= 0))
+    return drawn
+
+
+def moves(path: Path, marks: list[LayerMark], number: int) -> Iterator[tuple[str, Stretch]]:
+    """What a layer is made of, in order, each with what the slicer calls it."""
     mark = marks[number]
     end = marks[number + 1].offset if number + 1 < len(marks) else mark.offset + MOST_TEXT
     with opened(path) as (text, _):
         _go_to(text, mark.offset)
         part = rows(text.read(min(end - mark.offset, MOST_TEXT)) + b"\n")
     state = _state(mark, part)
-    drawn = Drawn()
     for found in replay([part], state, by_feature=True):
         if isinstance(found, Stretch):
-            drawn.lines += [(state.feature, points) for points in _runs(found, found.extruding)]
-            drawn.travels += list(_runs(found, found.delta[:, 3] <= 0))
-    return drawn
+            yield state.feature, found
 
 
 def _go_to(text: BinaryIO, offset: int) -> None:
@@ -197,18 +207,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _draw_some(options: argparse.Namespace) -> int:
-    if options.index.exists():
-        found = Index.load(options.index.read_text())
-    else:
-        found = index(options.file)
-        _put(options.index, found.dump().encode())
+    found = indexed(options.file, options.index)
     last = min(options.first + options.count, len(found.layers))
     for number in range(options.first, max(last, options.first + 1)):
-        _put(options.out / f"{number}.png", picture(options.file, found, number, options.travels))
+        put(options.out / f"{number}.png", picture(options.file, found, number, options.travels))
     return len(found.layers)
 
 
-def _put(path: Path, data: bytes) -> None:
+def indexed(path: Path, kept: Path) -> Index:
+    """As it is kept, or made and kept now."""
+    if kept.exists():
+        return Index.load(kept.read_text())
+    found = index(path)
+    put(kept, found.dump().encode())
+    return found
+
+
+def put(path: Path, data: bytes) -> None:
     """In one step: others may be looking for the file while it is written, or write the very same."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(data)

@@ -283,6 +283,8 @@ class Gcode(models.Model):
     filament_mm = models.FloatField()
     filament_g = models.FloatField(null=True)
     layers = models.PositiveIntegerField()
+    #: at which parts of the file they begin, see slicing.layering; empty: not known
+    layer_begins = models.BinaryField(default=b"", editable=False)
     facts = models.JSONField(default=dict)
     picture = models.FileField(upload_to=picture_path, max_length=200, blank=True, help_text="PNG; empty: none")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -23,6 +23,7 @@ from farm.models import User
 from slicing import presets
 from slicing.engines import version
 from slicing.engines.base import SliceResult, SliceSettings, SlicingError
+from slicing.layering import packed
 from slicing.making import Work, make, site
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import WALL_S, facts_of
@@ -168,6 +169,7 @@ def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> 
             filament_mm=facts["filament_mm"],
             filament_g=facts.get("filament_g"),
             layers=facts["layers"],
+            layer_begins=packed(facts.pop("layer_begins")),
             facts=facts,
         )
         _store(gcode, spool, made / "picture.png")
@@ -302,7 +304,9 @@ def _keep_gcode(gcode: Gcode, result: SliceResult, out: Path, picture: Path) -> 
     gcode.sha256 = _sha256(out)
     gcode.time_s, gcode.layers = result.time_s, result.layers
     gcode.filament_mm, gcode.filament_g = result.filament_mm, result.filament_g
-    gcode.facts = {**read_facts(out), "bounds": result.bounds, **result.facts}  # the same as of uploads, and more
+    found = read_facts(out)
+    gcode.layer_begins = packed(found.pop("layer_begins"))
+    gcode.facts = {**found, "bounds": result.bounds, **result.facts}  # the same as of uploads, and more
     try:
         with transaction.atomic():
             _store(gcode, out, picture)

@@ -25,6 +25,7 @@ PURE = {
             "reading",
             "headers",
             "pictures",
+            "layering",
             "layers",
             "relief",
             "finishing",
@@ -35,6 +36,7 @@ PURE = {
             "prusaini",
             "stance",
             "standing",
+            "toolpaths",
         )
     ),
     *(f"printers.{name}" for name in ("drivers", "simulators")),

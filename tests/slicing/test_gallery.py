@@ -19,10 +19,13 @@ from farm.models import User
 from jobs.models import Job
 from slicing import gallery
 from slicing.headers import thumbnail_block
+from slicing.layering import layer_at
+from slicing.layers import index
 from slicing.models import Gcode, Model3D
 from slicing.pictures import png
 from slicing.services import slice_model
 from slicing.shape import unpacked
+from slicing.toolpaths import decoded
 from tests import shapes
 from tests.api import api, ok, refused
 from tests.cast import Cast
@@ -225,6 +228,74 @@ def test_what_nobody_looks_at_makes_room(program: Gcode) -> None:
 def test_a_file_that_cannot_be_drawn_says_so(cast: Cast, program: Gcode) -> None:
     Path(program.file.path).write_bytes(b"\0")
     refused(api(cast.olivia).get(layer_url(program, 1)), 404, "no_layer")
+
+
+# -- lines in space
+def paths_of(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.content
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert "private" in answer["Cache-Control"]
+    return decoded(answer.content)
+
+
+def test_all_layers_and_each_can_be_had_as_lines(cast: Cast, program: Gcode) -> None:
+    url = f"/api/gcodes/{program.pk}/toolpaths/"
+    header, points = paths_of(api(cast.olivia).get(url))
+    assert len(header["first"]) == 5
+    assert len(points) == header["first"][-1] > 100
+    numbers = [paths_of(api(cast.olivia).get(f"{url}{number}/"))[0]["number"] for number in (1, 4)]
+    assert numbers == [0, 3]
+
+
+def test_lines_are_for_those_who_may_see_the_file(cast: Cast, program: Gcode) -> None:
+    for url in (f"/api/gcodes/{program.pk}/toolpaths/", f"/api/gcodes/{program.pk}/toolpaths/1/"):
+        paths_of(api(cast.ada).get(url))
+        for stranger in (cast.tina, cast.mallory):
+            refused(api(stranger).get(url), 404, "not_found")
+        refused(api().get(url), 401)
+
+
+def test_there_are_no_lines_below_the_first_layer_and_above_the_last(cast: Cast, program: Gcode) -> None:
+    for number in (0, 5, 10**9):
+        refused(api(cast.olivia).get(f"/api/gcodes/{program.pk}/toolpaths/{number}/"), 404, "no_layer")
+    Path(program.file.path).write_bytes(b"\0")
+    refused(api(cast.olivia).get(f"/api/gcodes/{program.pk}/toolpaths/"), 404, "no_layer")
+
+
+def test_lines_of_a_job_are_for_those_who_may_see_the_job(cast: Cast, part: Model3D, program: Gcode) -> None:
+    job = job_of(cast, part, None)
+    url = f"/api/jobs/{job.pk}/toolpaths/"
+    refused(api(cast.sam).get(url), 404, "not_sliced")
+    Job.objects.filter(pk=job.pk).update(gcode=program)
+    for user in (cast.sam, cast.ada, cast.olivia):
+        assert paths_of(api(user).get(f"{url}2/"))[0]["number"] == 1
+        assert paths_of(api(user).get(url))[0]["every"] == 1
+    for stranger in (cast.tina, cast.mallory):
+        refused(api(stranger).get(url), 404, "not_found")
+        refused(api(stranger).get(f"{url}2/"), 404, "not_found")
+
+
+def test_it_is_known_where_in_the_file_layers_begin(cast: Cast, part: Model3D, program: Gcode) -> None:
+    sliced = slice_model(part, cast.anvil.profile, {}, lambda share: None)
+    for code in (program, sliced):
+        code.refresh_from_db()
+        data, marks = Path(code.file.path).read_bytes(), index(Path(code.file.path)).layers
+        assert "layer_begins" not in code.facts, "they would make every list of files long"
+        assert len(marks) == code.layers
+        for number, mark in enumerate(marks):
+            assert layer_at(code.layer_begins, mark.offset / len(data) + 2e-5) == number + 1
+        assert layer_at(code.layer_begins, 0.0) == 0
+        assert layer_at(code.layer_begins, 1.0) == code.layers
+
+
+def test_of_binary_g_code_they_are_those_of_the_text(cast: Cast) -> None:
+    text = thumbnail_block(90, 60, png(Image.new("RGB", (90, 60), "red"))).decode()
+    text += (SAMPLES / "prusaslicer.gcode").read_text()
+    made = ok(upload(cast.olivia, "gcodes", "part.bgcode", binary.of_text(text, 1, 2)), 201)
+    code = Gcode.objects.get(pk=made["id"])
+    data = Path(code.file.path).read_bytes()
+    for number, mark in enumerate(index(Path(code.file.path)).layers):
+        assert layer_at(code.layer_begins, mark.offset / len(data) + 1e-3) == number + 1
 
 
 # -- jobs

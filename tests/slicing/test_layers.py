@@ -169,9 +169,9 @@ def test_two_processes_may_draw_the_same_layer(tmp_path: Path, monkeypatch: pyte
     def overtaken(part: Path, target: Path) -> Path:
         monkeypatch.setattr(Path, "replace", replace)
         monkeypatch.setattr("slicing.layers.os.getpid", lambda: -1)
-        layers._put(picture, b"the same")  # by another process, just now
+        layers.put(picture, b"the same")  # by another process, just now
         return replace(part, target)
 
     monkeypatch.setattr(Path, "replace", overtaken)
-    layers._put(picture, b"the same")
+    layers.put(picture, b"the same")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("7.png", b"the same")]
