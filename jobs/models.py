@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
 from printers.models import BedClear, Printer
-from slicing.models import Gcode, Model3D, ProfileRevision, shown_name
+from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision, shown_name
 
 
 def protect_open_jobs(collector: Any, field: Any, rows: Any, using: str) -> None:
@@ -162,3 +162,18 @@ class JobEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}: {self.old} -> {self.new}"
+
+
+class PrinterPace(models.Model):
+    """What a printer took for its last prints, over what their G-code said: see jobs.pace. Worked out anew whenever
+    one of its prints is done."""
+
+    printer = models.OneToOneField(Printer, on_delete=models.CASCADE, primary_key=True, related_name="pace")
+    #: that the G-code was made for
+    profile = models.ForeignKey(PrinterProfile, on_delete=models.CASCADE, related_name="paces")
+    ratio = models.FloatField()
+    prints = models.PositiveSmallIntegerField(help_text="How many say so")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.printer}: {self.ratio:.2f} of what is estimated, by {self.prints} prints"

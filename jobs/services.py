@@ -15,7 +15,7 @@ from farm.errors import Conflict, Forbidden, Invalid
 from farm.events import STAFF_GROUP, JobTouched, PrinterTouched, printer_group, publish, user_group
 from farm.models import User
 from farm.queue import enqueue
-from jobs import access
+from jobs import access, expected
 from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
 from jobs.states import (
@@ -104,6 +104,7 @@ def announce(job: Job) -> None:
 
 def _print_ended(attempt: Print) -> None:
     _note_what_it_took(attempt)
+    expected.learn(attempt)
     settle(Job.objects.get(pk=attempt.job_id))
     if attempt.start_at and attempt.spent and attempt.printer_id:
         # whoever looked at the bed before this end did not see what lies on it now: their word comes too late
