@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from farm.errors import Conflict, Invalid
 from printers import services, telemetry
@@ -17,6 +18,8 @@ class Found:
     """A file, and what the farm knows of it."""
 
     file: RemoteFile
+    #: by the printer's clock
+    at: datetime | None
     #: a print of the farm began with it once
     ours: bool
     #: why it may not be deleted now; "" if it may
@@ -41,7 +44,18 @@ def known(printer: Printer, files: Sequence[RemoteFile]) -> list[Found]:
     paths, needed = [file.path for file in files], _needed(printer)
     starts = Command.objects.filter(printer=printer, kind=CommandKind.START, args__path__in=paths)
     ours = set(starts.values_list("args__path", flat=True))
-    return [Found(file=file, ours=file.path in ours, needed=needed.get(file.path, "")) for file in files]
+    return [
+        Found(file=file, at=_moment(file.modified), ours=file.path in ours, needed=needed.get(file.path, ""))
+        for file in files
+    ]
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """None, too, for a time that no calendar has: a printer's clock may say anything."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _needed(printer: Printer) -> dict[str, str]:

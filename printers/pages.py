@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from farm.errors import Invalid
 from farm.pages import by_htmx, number, person, target, whole
-from printers import access, services
+from printers import access, parts, services
 from printers.api import commandable
 from printers.commands import request_command
 from printers.drivers import DRIVERS
@@ -35,12 +35,12 @@ from printers.looks import (
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.views import state_views
 
-#: outcomes shown on a printer's page
-LATEST = 6
+#: outcomes shown on a printer's page: at first, and at most
+LATEST, MOST = 6, 200
 #: mm
 JOG_STEPS = (0.1, 1, 10, 50)
-#: degrees C: name, nozzle, bed
-PRESETS = (("PLA", 210, 60), ("PETG", 240, 80), ("Off", 0, 0))
+#: mm/s
+JOG_SPEEDS = ((10, "slow"), (50, "normal"), (120, "fast"))
 
 
 def cards(user: Any, printers: Iterable[Printer]) -> list[dict[str, Any]]:
@@ -89,29 +89,34 @@ def printer(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def _page(request: HttpRequest, row: Printer) -> dict[str, Any]:
     role = access.role_on(person(request), row)
+    card = cards(person(request), [row])[0]
     return {
         "tab": "printers",
         "printer": row,
-        "card": cards(person(request), [row])[0],
+        "card": card,
         "may_submit": role >= Role.SUBMIT,
         "profile": row.profile,
         "capabilities": {capability.value for capability in DRIVERS[row.kind].capabilities},
-        "heaters": _heaters(row),
-        "steps": JOG_STEPS,
+        "heaters": parts.heaters(row, card["state"]),
         "looks": looks_for_script(),
+        **(_hands(row, card["state"]) if role >= Role.OPERATE else {}),
         **_commands(request, row),
     }
 
 
-def _heaters(row: Printer) -> list[dict[str, Any]]:
-    """name, label, limit in degrees C, and what is usual."""
-    profile = row.profile
-    nozzle = [(word, heat) for word, heat, _ in PRESETS if heat <= profile.max_nozzle_temperature]
-    bed = [(word, heat) for word, _, heat in PRESETS if heat <= profile.max_bed_temperature]
-    return [
-        {"name": "tool0", "label": "Nozzle", "limit": profile.max_nozzle_temperature, "presets": nozzle},
-        {"name": "bed", "label": "Bed", "limit": profile.max_bed_temperature, "presets": bed},
-    ]
+def _hands(row: Printer, state: dict[str, Any]) -> dict[str, Any]:
+    """What who operates a machine can do to it."""
+    doing = parts.doing(state)
+    return {
+        "warmths": parts.warmths(row),
+        "steps": JOG_STEPS,
+        "speeds": JOG_SPEEDS,
+        "still": parts.STILL.get(doing, ""),
+        "mute": parts.MUTE.get(doing, ""),
+        "reachable": doing not in ("", "offline", "connecting", "error"),
+        "reasons": {"still": parts.STILL, "mute": parts.MUTE},
+        "console": parts.said(row),
+    }
 
 
 @require_POST
@@ -156,15 +161,23 @@ def commands(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def _commands(request: HttpRequest, row: Printer) -> dict[str, Any]:
     """The latest commands: everybody's for who operates it, else the own ones."""
-    found = row.commands.select_related("by")
+    found, rows = row.commands.select_related("by"), _rows(request)
     if access.role_on(person(request), row) < Role.OPERATE:
         found = found.filter(by=person(request))
-    latest = list(found[:LATEST])
+    latest = list(found[: rows + 1])
     return {
         "printer": row,
-        "outcomes": [_outcome(command) for command in latest],
-        "waiting": any(command.status in COMMAND_OPEN for command in latest),
+        "outcomes": [_outcome(command) for command in latest[:rows]],
+        "waiting": any(command.status in COMMAND_OPEN for command in latest[:rows]),
+        "rows": rows,
+        "more": min(rows + 4 * LATEST, MOST) if len(latest) > rows < MOST else None,
     }
+
+
+def _rows(request: HttpRequest) -> int:
+    """How many commands somebody wants to see."""
+    asked = request.GET.get("rows", "")
+    return max(LATEST, min(int(asked), MOST)) if asked.isascii() and asked.isdigit() and len(asked) < 4 else LATEST
 
 
 def _outcome(command: Command) -> dict[str, Any]:
@@ -187,7 +200,8 @@ def _arguments(kind: str, form: Any) -> dict[str, Any]:
         return {"axes": form.getlist("axes")}
     if kind == CommandKind.JOG:
         axis, direction = (form.get("move", "") + "??")[:2]
-        return {axis: number(form.get("distance", ""), "distance") * (-1 if direction == "-" else 1)}
+        distance = number(form.get("distance", ""), "distance") * (-1 if direction == "-" else 1)
+        return {axis: distance, "speed": number(form.get("speed", "50"), "speed")}
     if kind == CommandKind.SET_TEMPERATURE:
         return {"heater": form.get("heater", ""), "target": number(form.get("target", ""), "target")}
     if kind == CommandKind.GCODE:
