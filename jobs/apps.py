@@ -7,7 +7,7 @@ class JobsConfig(AppConfig):
     name = "jobs"
 
     def ready(self) -> None:
-        """Listen to the room below, and answer its one question."""
+        """Listen to the room below, and answer its questions."""
         from jobs import attempts, services
         from printers import signals
 
@@ -20,3 +20,4 @@ class JobsConfig(AppConfig):
         signals.printer_state_changed.connect(follow, weak=False, dispatch_uid="jobs")
         signals.start_ended.connect(start_ended, weak=False, dispatch_uid="jobs")
         signals.occupants.answer = services.occupants
+        signals.upcoming.answer = services.upcoming

@@ -34,7 +34,7 @@ from printers import telemetry
 from printers.commands import request_command
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
 from printers.services import give_bed_back, soil_bed
-from printers.signals import Occupant
+from printers.signals import Occupant, Upcoming
 from slicing import profiles
 from slicing.models import Gcode, Material, Model3D, ProfileRevision, Quality
 from slicing.services import checked_placement, make_settings, standing
@@ -463,7 +463,8 @@ def start_is_open(attempt: Print) -> bool:
 # -- who is on which printer (asked by printers.signals.occupants)
 def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
     """The live print of each printer that has one."""
-    live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE).select_related("job__owner")
+    live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE)
+    live = live.select_related("job__owner", "job__material")
     return {
         attempt.printer_id: Occupant(
             print_id=attempt.pk,
@@ -474,9 +475,31 @@ def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
             status=attempt.status,
             remote_path=attempt.remote_path,
             progress=attempt.progress,
+            material=attempt.job.material.name if attempt.job.material else "",
         )
         for attempt in live
         if attempt.printer_id
+    }
+
+
+def upcoming(printer_ids: Any) -> dict[UUID, Upcoming]:
+    """Of the jobs that ask for each of these printers and could start now, the first, and how many there are."""
+    waiting = Job.objects.filter(
+        printer__in=list(printer_ids), status=JobStatus.READY, hold=False, cancel_requested=False
+    ).order_by("created_at", "pk")
+    found: dict[UUID, list[Job]] = {}
+    for job in waiting.select_related("owner"):
+        if job.printer_id:
+            found.setdefault(job.printer_id, []).append(job)
+    return {
+        pk: Upcoming(
+            count=len(jobs),
+            job_id=jobs[0].pk,
+            owner_id=jobs[0].owner_id,
+            file=jobs[0].name,
+            person=jobs[0].owner.shown_name,
+        )
+        for pk, jobs in found.items()
     }
 
 

@@ -1,10 +1,11 @@
-"""The two upward words of this room, and its one question. ``jobs`` (which printers may not import) listens in
+"""The two upward words of this room, and its two questions. ``jobs`` (which printers may not import) listens in
 jobs/apps.py and answers there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from django.dispatch import Signal
@@ -27,23 +28,34 @@ class Occupant:
     status: str  # jobs.states.PrintStatus
     remote_path: str  # as the printer calls it; "" before the upload
     progress: float
+    material: str = ""  # what it is printed with; "" when the file does not say
 
 
-Answer = Callable[[Collection[UUID]], dict[UUID, Occupant]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upcoming:
+    """The first of the jobs that wait for one printer by name, and how many there are."""
+
+    count: int
+    job_id: UUID
+    owner_id: UUID
+    file: str  # as its owner calls it
+    person: str
 
 
-def _nobody(_: Collection[UUID]) -> dict[UUID, Occupant]:
-    return {}
+About = TypeVar("About")
 
 
-class Occupants:
-    """Who is on which printer: asked here, answered by jobs."""
+class Question(Generic[About]):
+    """Asked here of some printers, answered by jobs; whoever is not in the answer has none."""
 
     def __init__(self) -> None:
-        self.answer: Answer = _nobody
+        self.answer: Callable[[Collection[UUID]], dict[UUID, About]] = lambda _: {}
 
-    def __call__(self, printer_ids: Collection[UUID]) -> dict[UUID, Occupant]:
+    def __call__(self, printer_ids: Collection[UUID]) -> dict[UUID, About]:
         return self.answer(printer_ids)
 
 
-occupants = Occupants()
+#: who is on which printer
+occupants: Question[Occupant] = Question()
+#: who waits for which printer
+upcoming: Question[Upcoming] = Question()
