@@ -29,7 +29,7 @@ from printers.models import Printer, Role
 from printers.views import state_views
 from slicing import presets
 from slicing.api import own_models
-from slicing.models import Model3D
+from slicing.models import Model3D, PrinterProfile
 from slicing.services import MODEL_KINDS, accept_model, standing
 
 #: offered to be printed again
@@ -109,6 +109,13 @@ def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
     }
 
 
+def _bed_words(profile: PrinterProfile) -> str:
+    """The same for views of layers, as web/layers.js reads it."""
+    return " ".join(
+        f"{value:g}" for value in (profile.width, profile.depth, profile.height, profile.origin_x, profile.origin_y)
+    )
+
+
 def _bed(printer: Printer) -> dict[str, Any]:
     """For the script that shows the model on it: mm, and where its front left corner is."""
     profile = printer.profile
@@ -169,7 +176,7 @@ def job(request: HttpRequest, pk: UUID) -> HttpResponse:
     """For its owner, staff, and who operates a printer that it is on or asks for."""
     row = (
         access.queue(person(request))
-        .select_related("owner", "model", "printer", "gcode", "material", "quality")
+        .select_related("owner", "model", "printer", "gcode__profile", "material", "quality")
         .filter(pk=pk)
         .first()
     )
@@ -203,6 +210,7 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "settings": _settings(row),
         "middle": (row.gcode.layers + 1) // 2 if row.gcode else 0,
         "show_prints": _tells_more(row, prints),
+        "layers_bed": _bed_words(row.gcode.profile) if row.gcode else "",
         "own": own,
         "can": {
             "download": mine and row.gcode is not None,
