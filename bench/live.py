@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VIEWERS = ROOT / "bench" / "viewers.py"
 sys.path.insert(0, str(ROOT))
 
+from farm.management.processes import die_with_parent  # noqa: E402
 from tests.flows.farm import MARKS, RunningFarm, command_line, wait_until  # noqa: E402
 from tests.peers import FleetPeer  # noqa: E402
 
@@ -57,6 +58,7 @@ METRICS = {
     "growth": ("memory gained while measuring", "{:.1f}", "%"),
     "bridge_printer": ("memory of the bridge for one printer", "{:.3f}", "MB"),
     "connected": ("all printers connected after the bridge's start", "{:.1f}", "s"),
+    "connecting": ("CPU of the bridge until then, for one printer", "{:.1f}", "ms"),
     "p50": ("change of state to viewer, p50", "{:.1f}", "ms"),
     "p99": ("change of state to viewer, p99", "{:.1f}", "ms"),
     "max": ("change of state to viewer, longest", "{:.1f}", "ms"),
@@ -96,7 +98,7 @@ SIMULATORS, VIEWERS_SHOWN = "(simulators)", "(viewers)"
 
 @dataclass
 class Measured:
-    """What one run showed. ``values`` by the names of METRICS; CPU (cores) and PSS (MB) by process."""
+    """What one run showed. ``values`` by the names of METRICS; CPU (cores) and PSS (MB) by part."""
 
     values: dict[str, float]
     cpu: dict[str, float]
@@ -197,9 +199,14 @@ class Viewers:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=die_with_parent(os.getpid()),
         )
-        self.order(json.dumps([url, cookies, printers]))
-        self.whole_after: list[float] = self.heard()["whole_after"]
+        try:
+            self.order(json.dumps([url, cookies, printers]))
+            self.whole_after: list[float] = self.heard()["whole_after"]
+        except BaseException:
+            self.process.kill()
+            raise
 
     def order(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -224,7 +231,7 @@ class Viewers:
 # --- one run ---------------------------------------------------------------------------------------------------------
 
 
-def run(scenario: Scenario, changes: float, profile: bool) -> Measured:
+def run(scenario: Scenario, changes: float, profile: bool, keep_log: Path | None) -> Measured:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-live-"))) / "farm"
         fleet = stack.enter_context(FleetPeer(scenario.printers))
@@ -238,8 +245,8 @@ def run(scenario: Scenario, changes: float, profile: bool) -> Measured:
             facts = child("prepare", json.dumps(fleet.printers), str(scenario.viewers), environment=empty.environment)
         log("The farm starts with its printers ...")
         farm = RunningFarm(folder, environment=environment)
-        with stopped(farm):
-            connected = all_connected(farm, fleet)
+        with stopped(farm, keep_log):
+            connected, connecting = all_connected(farm, fleet)
             log(f"All printers are connected after {connected:.1f} s; the viewers come ...")
             viewers = stack.enter_context(Viewers(farm.url, facts["cookies"], scenario.printers))
             time.sleep(SETTLE)
@@ -247,18 +254,26 @@ def run(scenario: Scenario, changes: float, profile: bool) -> Measured:
             processes = named(farm)
             profiles = Profiles(processes, profile)
             window = watched(scenario, processes, fleet, viewers, changes)
-            values = judged(scenario, window, facts["printers"], idle, connected)
+            values = judged(scenario, window, facts["printers"]) | {
+                "bridge_printer": (window.memory[-1]["bridge"] - idle) / scenario.printers,
+                "connected": connected,
+                "connecting": connecting / scenario.printers * 1000,
+            }
             notes = noted(scenario, window, viewers)
             return Measured(values, window.cpu, window.memory[-1], notes, profiles.read())
 
 
 @contextlib.contextmanager
-def stopped(farm: RunningFarm) -> Iterator[None]:
+def stopped(farm: RunningFarm, keep_log: Path | None = None) -> Iterator[None]:
     """Whatever happens."""
     try:
         yield
     finally:
-        farm.stop()
+        try:
+            farm.stop()
+        finally:
+            if keep_log is not None:
+                keep_log.write_text(farm.log)
 
 
 def child(*task: str, environment: dict[str, str]) -> Any:
@@ -276,18 +291,21 @@ def idle_bridge(farm: RunningFarm) -> float:
     return pss({bridge: "bridge"})["bridge"]
 
 
-def all_connected(farm: RunningFarm, fleet: FleetPeer) -> float:
-    """s from the start of the bridge's process until the last printer's live connection was logged in."""
-    begin = started_at(bridge_of(farm))
+def all_connected(farm: RunningFarm, fleet: FleetPeer) -> tuple[float, float]:
+    """s from the start of the bridge's process until the last printer's live connection was logged in, and s of CPU
+    that it used for that."""
+    bridge = bridge_of(farm)
+    begin = started_at(bridge)
     found: list[float] = []
 
     def there() -> bool:
+        time.sleep(0.2)  # asking costs the simulators something
         connected = fleet.report()["connected"]
         found[:] = [moment for moment in connected if moment is not None and moment > begin]
         return len(found) == len(connected)
 
     wait_until(there, lambda: f"all printers are connected; {len(found)} are", PATIENCE)
-    return max(found) - begin
+    return max(found) - begin, sum(bridge.cpu_times()[:4])
 
 
 @dataclass
@@ -325,8 +343,8 @@ def watched(
     return Window(seconds + AFTER, cpu, memory, told, viewers.heard())
 
 
-def judged(scenario: Scenario, window: Window, ids: list[str], idle: float, connected: float) -> dict[str, float]:
-    """The values of METRICS."""
+def judged(scenario: Scenario, window: Window, ids: list[str]) -> dict[str, float]:
+    """The values of METRICS that the window shows."""
     told, memory = window.told, [farms(look) for look in window.memory]
     truth = dict(zip(ids, told["statuses"], strict=True))
     return {
@@ -334,8 +352,6 @@ def judged(scenario: Scenario, window: Window, ids: list[str], idle: float, conn
         "cpu_bridge": window.cpu["bridge"],
         "pss": memory[-1],
         "growth": (memory[-1] / memory[0] - 1) * 100,
-        "bridge_printer": (window.memory[-1]["bridge"] - idle) / scenario.printers,
-        "connected": connected,
         **latencies(told["changes"], window.seen["seen"], ids, scenario.viewers),
         "wrong": sum(now.get(key) != status for now in window.seen["now"] for key, status in truth.items()),
     }
@@ -492,13 +508,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="instead of the scenario's")
     parser.add_argument("--changes", type=float, default=2.0, help="changes of state a second in the whole farm")
     parser.add_argument("--quick", action="store_true", help="a few printers for a few seconds: does it work at all?")
+    parser.add_argument("--log", type=Path, help="where to copy the farm's log")
     parser.add_argument("--profile", action="store_true", help="show where web and bridge spend their time (py-spy)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything started here ends too
     print(machine() + "\n", flush=True)
     missed = 0
     for scenario in chosen(options):
-        measured = run(scenario, options.changes, options.profile)
+        measured = run(scenario, options.changes, options.profile, options.log)
         print(table(scenario, measured), flush=True)
         missed += sum(not measured.values[metric] <= limit for metric, limit in scenario.limits.items())
     return 1 if missed else 0
