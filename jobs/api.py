@@ -17,7 +17,7 @@ from farm.api import FarmView, person
 from farm.downloads import download, picture
 from farm.errors import NotFound
 from farm.paging import Pages
-from jobs import access, services
+from jobs import access, expected, services
 from jobs.models import Job, JobEvent, Print
 from jobs.states import PRINT_TERMINAL, PrintStatus
 from printers import access as printer_access
@@ -61,7 +61,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     prints = PrintSerializer(many=True, read_only=True)
     material = RevisionSerializer(read_only=True)
     quality = RevisionSerializer(read_only=True)
-    time_s = serializers.FloatField(source="gcode.time_s", default=None, read_only=True)
+    time_s = serializers.FloatField(source="gcode.time_s", default=None, read_only=True, help_text="as its G-code says")
+    expected_s = serializers.SerializerMethodField(help_text="of one copy, about: by what its printer really takes")
     filament_mm = serializers.FloatField(source="gcode.filament_mm", default=None, read_only=True)
 
     class Meta:
@@ -85,6 +86,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "cancel_requested",
             "slice_progress",
             "time_s",
+            "expected_s",
             "filament_mm",
             "created_at",
             "ended_at",
@@ -94,6 +96,12 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     @extend_schema_field(serializers.CharField())
     def get_status(self, job: Job) -> str:
         return services.shown_status(job, list(job.prints.all()))
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_expected_s(self, job: Job) -> float | None:
+        known = self.context.get("expected")
+        found = (expected.of_jobs([job]) if known is None else known).get(job.pk)
+        return round(found.seconds, 1) if found else None
 
     @extend_schema_field(serializers.IntegerField())
     def get_printed(self, job: Job) -> int:
@@ -159,11 +167,12 @@ class Jobs(FarmView, GenericAPIView[Job]):
     def get(self, request: Request) -> Response:
         rows = (
             access.visible(person(request))
-            .select_related("owner", "gcode", "material", "quality")
+            .select_related("owner", "gcode", "printer", "material", "quality")
             .prefetch_related(*_RELATED)
         )
-        page = self.paginate_queryset(self.filter_queryset(rows))
-        return self.get_paginated_response(JobSerializer(page, many=True).data)
+        page = self.paginate_queryset(self.filter_queryset(rows)) or []
+        known = {"expected": expected.of_jobs(page)}
+        return self.get_paginated_response(JobSerializer(page, many=True, context=known).data)
 
     @extend_schema(request=JobRequestSerializer, responses={201: JobSerializer})
     def post(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from farm.errors import Invalid, NotFound
 from farm.models import User
 from farm.pages import by_htmx, person, whole
-from jobs import access, services
+from jobs import access, expected, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
@@ -208,6 +208,7 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "placement": placement_words(row.placement),
         "size": row.size_mm,
         "settings": _settings(row),
+        "takes": expected.of_jobs([row]).get(row.pk),
         "middle": (row.gcode.layers + 1) // 2 if row.gcode else 0,
         "show_prints": _tells_more(row, prints),
         "layers_bed": _bed_words(row.gcode.profile) if row.gcode else "",

@@ -5,7 +5,7 @@ Who is before whom is read from a few columns of every open job; whole rows only
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 
 from farm.models import User
-from jobs import access
+from jobs import access, expected
 from jobs.looks import job_look, print_look
 from jobs.models import Job, Print
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
@@ -56,7 +56,7 @@ def queue_of(
         "total": len(places),
         "own": len(own),
         "waiting": _waiting(user, page, changed),
-        **_first("approval", [_to_approve(row, user, changed) for row in _whole(approval[: ROWS + 1])]),
+        **_first("approval", _to_approve(user, list(_whole(approval[: ROWS + 1])), changed)),
         **_printing(user, named, mine, changed),
     }
 
@@ -126,15 +126,16 @@ def _waiting(
     places = list(places)
     asked = [place.pk for place in places if changed is None or not place.named or place.pk in changed]
     jobs = {row.pk: row for row in _whole(Job.objects.filter(pk__in=asked)).prefetch_related("prints")}
+    takes = expected.of_jobs(jobs.values())
     rows = []
     for place in places:
         job = jobs.get(place.pk)
         known = {"key": f"w-{place.pk}" if place.named else f"n-{place.n}", "job_id": place.pk, "place": place.n}
-        rows.append({**known, "same": True} if job is None else {**known, **_row(job, place.named, user)})
+        rows.append({**known, "same": True} if job is None else {**known, **_row(job, place.named, user, takes)})
     return rows
 
 
-def _row(job: Job, named: bool, user: User) -> dict[str, Any]:
+def _row(job: Job, named: bool, user: User, takes: Mapping[UUID, expected.Expected]) -> dict[str, Any]:
     spent = sum(attempt.spent for attempt in job.prints.all())
     shown = JobStatus.READY if job.status == JobStatus.ACTIVE else job.status
     return {
@@ -148,7 +149,7 @@ def _row(job: Job, named: bool, user: User) -> dict[str, Any]:
         "copies": max(0, job.copies - spent),
         "printer_id": job.printer_id,
         "printer": job.printer,
-        "time_s": job.gcode.time_s if job.gcode else None,
+        "time_s": takes[job.pk].seconds if job.pk in takes else None,
     }
 
 
@@ -161,11 +162,13 @@ def _reason(job: Job, spent: int) -> str:
     return job.message or "The farm looks for a printer."
 
 
-def _to_approve(job: Job, user: User, changed: Collection[UUID] | None) -> dict[str, Any]:
-    known = {"key": f"a-{job.pk}", "job_id": job.pk}
-    if changed is not None and job.pk not in changed:
-        return {**known, "same": True}
-    return {**known, **_row(job, True, user)}
+def _to_approve(user: User, jobs: list[Job], changed: Collection[UUID] | None) -> list[dict[str, Any]]:
+    asked = [job for job in jobs if changed is None or job.pk in changed]
+    takes = expected.of_jobs(asked)
+    return [
+        {"key": f"a-{job.pk}", "job_id": job.pk, **(_row(job, True, user, takes) if job in asked else {"same": True})}
+        for job in jobs
+    ]
 
 
 def _first(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

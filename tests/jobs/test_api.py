@@ -231,7 +231,7 @@ def test_a_list_of_jobs_costs_the_same_for_many(cast: Cast, django_assert_max_nu
         attempt(job(cast.sam), cast.anvil, PrintStatus.COMPLETED)
     client = api(cast.sam)
     for path in ("/api/jobs/", "/api/prints/"):
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(12):
             assert len(ok(client.get(path))["results"]) == 8
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs import expected
 from jobs.models import Job, JobEvent, Print, PrinterPace
 from jobs.pace import RECENT, Source
-from jobs.states import PrintStatus
+from jobs.states import JobStatus, PrintStatus
 from printers.models import Printer
 from slicing.models import Gcode, PrinterProfile
-from tests.cast import Cast, attempt, gcode, job
+from tests.cast import Cast, as_, attempt, gcode, job
 from tests.work import Shop
 
 pytestmark = pytest.mark.django_db
@@ -189,3 +192,32 @@ def test_a_printer_of_another_profile_than_it_is_sliced_for_says_nothing_yet(cas
     of = job(cast.sam, gcode=hour, printer=Printer.objects.get(pk=cast.cellar.pk))
     (found,) = expected.of_jobs(Job.objects.filter(pk=of.pk).select_related("gcode", "printer")).values()
     assert found.source == Source.PROFILE
+
+
+def test_people_are_told_about_how_long_and_what_the_g_code_says_alone(cast: Cast, hour: Gcode) -> None:
+    asks = job(cast.sam, gcode=hour, printer=cast.anvil)
+    path, address = f"/jobs/{asks.pk}/", f"/api/jobs/{asks.pk}/"
+    before = words(as_(cast.sam), path)
+    assert "Takes about 1 h 00 min Filament" in before
+    assert "about 1 h 00 min" in words(as_(cast.sam), "/queue/")
+    slowly(cast, hour)
+    after = words(as_(cast.sam), path)
+    assert "Takes about 1 h 23 min, going by the last 16 prints on its printer By its G-code alone 1 h 00 min" in after
+    assert "about 1 h 23 min" in words(as_(cast.sam), "/queue/")
+    told = as_(cast.sam).get(address).json()
+    assert (told["time_s"], told["expected_s"]) == (HOUR, pytest.approx(1.5**0.8 * HOUR, abs=0.1))
+    assert as_(cast.sam).get("/api/jobs/").json()["results"][-1]["expected_s"] == told["expected_s"]
+    Job.objects.filter(pk=asks.pk).update(gcode=None)
+    assert as_(cast.sam).get(address).json()["expected_s"] is None
+
+
+def test_staff_see_before_they_approve_about_how_long_it_takes(cast: Cast, hour: Gcode) -> None:
+    slowly(cast, hour)
+    job(cast.sam, JobStatus.AWAITING_APPROVAL, gcode=hour, printer=cast.anvil)
+    assert "about 1 h 23 min" in words(as_(cast.ada), "/queue/")
+
+
+def words(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return " ".join(re.sub(r"<[^>]+>", " ", html.unescape(answer.content.decode())).split()).replace(" ,", ",")

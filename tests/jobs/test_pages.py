@@ -288,7 +288,7 @@ def test_a_job_shows_estimates_settings_and_everything_that_happened(cast: Cast)
     attempt(row, cast.anvil, PrintStatus.FAILED, message="The nozzle is blocked.", duration_s=754.0)
     shown = words(page(cast.sam, f"/jobs/{row.pk}/"))
     for text in (
-        "Takes 1 h 05 min", "4.5 g, 1.50 m", "Layers 100", "Layer height 0.28 mm", "Layer 50 of 100", "Submitted",
+        "Takes about 1 h 05 min", "4.5 g, 1.50 m", "Layers 100", "Layer height 0.28 mm", "Layer 50 of 100", "Submitted",
         "nozzle is blocked.", "13 min",
     ):  # fmt: skip
         assert text in shown
