@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from farm.errors import FarmError
-from farm.events import EVERYONE_GROUP, AccessTouched, publish
+from farm.events import AccessTouched, publish
 from farm.models import IdempotencyKey, User
 from farm.pages import person
 
@@ -97,15 +97,15 @@ class AccessAdmin(StaffAdmin):
     """Rows that decide who may see what: whoever looks now is told to ask again."""
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        publish(AccessTouched(), EVERYONE_GROUP)
+        publish(AccessTouched())
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        publish(AccessTouched(), EVERYONE_GROUP)
+        publish(AccessTouched())
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        publish(AccessTouched(), EVERYONE_GROUP)
+        publish(AccessTouched())
         return super().log_deletions(request, queryset)
 
 

@@ -1,42 +1,31 @@
-"""What the farm tells browsers, and how: frozen events, published to Channels groups after commit.
+"""What the farm tells its web processes, and how: frozen events, published on Redis after commit.
 
-An event says what to look at; rights are checked by whoever shows it (see farm/live.py).
+An event says what to look at; rights are checked by whoever shows it (see farm/hub.py). What printers say takes a
+way of its own (see printers/telemetry.py): it is not an event of the database.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from typing import Any, ClassVar
-from uuid import UUID
 
+import orjson
 import structlog
-from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import transaction
+from redis import Redis
+from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
-
-def printer_group(printer_id: UUID | str) -> str:
-    return f"printer.{printer_id}"
-
-
-def user_group(user_id: UUID | str) -> str:
-    return f"user.{user_id}"
-
-
-#: everyone who may see every job
-STAFF_GROUP = "staff"
-#: everyone: what people may see may have changed
-EVERYONE_GROUP = "everyone"
+#: the Redis channel
+EVENTS = "farm:events"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of all events. ``type`` is the name of the consumer's method."""
+    """Base of all events."""
 
     type: ClassVar[str]
 
@@ -45,19 +34,10 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrinterSpoke(Event):
-    """A printer's newest state, or a sign of life: ``state`` as in printers.services.state_to_json."""
-
-    type = "printer.spoke"
-    printer_id: str
-    state: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PrinterTouched(Event):
     """What the database says of a printer changed (bed, live print, settings): read it again."""
 
-    type = "printer.touched"
+    type = "printer"
     printer_id: str
 
 
@@ -65,7 +45,7 @@ class PrinterTouched(Event):
 class JobTouched(Event):
     """A job or one of its prints changed."""
 
-    type = "job.touched"
+    type = "job"
     job_id: str
     owner_id: str
     status: str
@@ -73,52 +53,24 @@ class JobTouched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessTouched(Event):
-    """Grants, groups or printers came or went: ask again what you may see."""
+    """Grants, groups or printers came or went: ask again who may see what."""
 
-    type = "access.touched"
-
-
-def publish(event: Event, *groups: str) -> None:
-    """Send to ``groups`` once the current transaction is committed. A broken Redis never breaks the caller."""
-    transaction.on_commit(lambda: publish_now(event, *groups))
+    type = "access"
 
 
-def publish_now(event: Event, *groups: str) -> None:
-    """Send without waiting. For those who hold no transaction (the bridge)."""
-    message = event.message()
-    for group in groups:
-        _loop.run(partial(_send, group, message))
+def publish(event: Event) -> None:
+    """Send once the current transaction is committed. A broken Redis never breaks the caller."""
+    transaction.on_commit(partial(_send, event))
 
 
-async def _send(group: str, message: dict[str, Any]) -> None:
-    layer = get_channel_layer()
-    if layer is None:
-        return
+def _send(event: Event) -> None:
     try:
-        await layer.group_send(group, message)
-    except Exception as error:  # noqa: BLE001 - any fault of Redis: viewers resynchronise by snapshot
-        log.warning("event_not_sent", group=group, event_type=message["type"], error=str(error))
+        _client().publish(EVENTS, orjson.dumps(event.message()))
+    except RedisError as error:  # web processes read everything anew when Redis is back
+        log.warning("event_not_sent", event_type=event.type, error=str(error))
 
 
-class _Loop:
-    """One long-lived event loop in a daemon thread: async_to_sync per message costs eight times the CPU and a
-    new Redis connection each time. Started on first use, again in a forked child."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def run(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        asyncio.run_coroutine_threadsafe(make(), self._started())
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="events", daemon=True)
-                self._thread.start()
-            return self._loop
-
-
-_loop = _Loop()
+@lru_cache(maxsize=1)
+def _client() -> Redis:
+    """Short timeouts: whoever changed something must not hang on Redis."""
+    return Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=1)

@@ -15,6 +15,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from farm import errorpages
+from farm.tickets import Ticket
 from jobs import api as jobs
 from printers import api as printers
 from slicing import api as slicing
@@ -35,6 +36,7 @@ def no_such_endpoint(request: HttpRequest, **_: Any) -> HttpResponse:
 api = [
     path("token/", login_not_required(never_cache(TokenObtainPairView.as_view()))),
     path("token/refresh/", login_not_required(never_cache(TokenRefreshView.as_view()))),
+    path("ws-ticket/", Ticket.as_view()),
     path("profiles/", slicing.Profiles.as_view()),
     path("profiles/import/", slicing.ImportProfiles.as_view()),
     path("profiles/<uuid:pk>/", slicing.Profile.as_view()),
@@ -84,10 +86,10 @@ api = [
     path("jobs/<uuid:pk>/gcode/", jobs.JobGcode.as_view(), name="api-job-gcode"),
     path("jobs/<uuid:pk>/picture/", jobs.JobPicture.as_view(), name="api-job-picture"),
     path("jobs/<uuid:pk>/layers/<int:number>/picture/", jobs.JobLayer.as_view(), name="api-job-layer"),
-    path("prints/", jobs.Prints.as_view()),
-    path("prints/<uuid:pk>/", jobs.OnePrint.as_view()),
     path("jobs/<uuid:pk>/toolpaths/", jobs.JobToolpaths.as_view(), name="api-job-toolpaths"),
     path("jobs/<uuid:pk>/toolpaths/<int:number>/", jobs.JobLayerToolpaths.as_view()),
+    path("prints/", jobs.Prints.as_view()),
+    path("prints/<uuid:pk>/", jobs.OnePrint.as_view()),
     path("prints/<uuid:pk>/decide/", jobs.DecidePrint.as_view()),
     path("schema/", login_not_required(SpectacularAPIView.as_view()), name="schema"),
     path("docs/", login_not_required(SpectacularSwaggerSplitView.as_view(url_name="schema"))),

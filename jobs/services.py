@@ -8,11 +8,11 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, Max, Q
+from django.db.models import Count, F, Max, Q
 from django.db.models.functions import Now
 
 from farm.errors import Conflict, Forbidden, Invalid
-from farm.events import STAFF_GROUP, JobTouched, PrinterTouched, printer_group, publish, user_group
+from farm.events import JobTouched, PrinterTouched, publish
 from farm.models import User
 from farm.queue import enqueue
 from jobs import access, expected
@@ -93,13 +93,15 @@ def _append(thing: Job | Print, old: str, to: str, cause: str, message: str, act
     log.info("status", job=str(job.pk), print=str(attempt.pk) if attempt else None, old=old, new=to, message=message)
     announce(job)
     if attempt is not None and attempt.printer_id:
-        publish(PrinterTouched(printer_id=str(attempt.printer_id)), printer_group(attempt.printer_id))
+        publish(PrinterTouched(printer_id=str(attempt.printer_id)))
 
 
 def announce(job: Job) -> None:
     """Tell whoever looks at this job to look again."""
     event = JobTouched(job_id=str(job.pk), owner_id=str(job.owner_id), status=job.status)
-    publish(event, user_group(job.owner_id), STAFF_GROUP)
+    publish(event)
+    if job.printer_id:  # who waits for it may have changed
+        publish(PrinterTouched(printer_id=str(job.printer_id)))
 
 
 def _print_ended(attempt: Print) -> None:
@@ -464,7 +466,7 @@ def start_is_open(attempt: Print) -> bool:
 def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
     """The live print of each printer that has one."""
     live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE)
-    live = live.select_related("job__owner", "job__material")
+    live = live.select_related("job__owner", "job__material").annotate(layer_begins=F("gcode__layer_begins"))
     return {
         attempt.printer_id: Occupant(
             print_id=attempt.pk,
@@ -476,6 +478,7 @@ def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
             remote_path=attempt.remote_path,
             progress=attempt.progress,
             material=attempt.job.material.name if attempt.job.material else "",
+            layer_begins=bytes(attempt.layer_begins or b""),
         )
         for attempt in live
         if attempt.printer_id

@@ -15,7 +15,7 @@ from django.db.models import F, ProtectedError, Q
 from django.db.models.functions import Now
 
 from farm.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from farm.events import EVERYONE_GROUP, AccessTouched, PrinterTouched, printer_group, publish
+from farm.events import AccessTouched, PrinterTouched, publish
 from farm.models import User
 from printers import access, telemetry
 from printers.credentials import seal, unseal
@@ -146,7 +146,7 @@ def add_printer(
     Lease.objects.create(printer=printer)
     if bed_clear:
         BedClear.objects.create(printer=printer, n=printer.bed, by=by, reason="said so when adding the printer")
-    publish(AccessTouched(), EVERYONE_GROUP)
+    publish(AccessTouched())
     return printer
 
 
@@ -192,7 +192,7 @@ def change_printer(printer: Printer, **fields: Any) -> Printer:
     if moved:
         Printer.objects.filter(pk=printer.pk).update(marker=None)
         soil_bed(printer.pk, "another machine")
-    publish(PrinterTouched(printer_id=str(printer.pk)), printer_group(printer.pk))
+    publish(PrinterTouched(printer_id=str(printer.pk)))
     printer_changed_settings(printer.pk)
     return printer
 
@@ -219,7 +219,7 @@ def remove_printer(printer: Printer) -> None:
             "Jobs in the queue ask for this printer. Cancel them, or switch the printer off instead."
         ) from error
     transaction.on_commit(lambda: telemetry.forget(printer_id))
-    publish(AccessTouched(), EVERYONE_GROUP)
+    publish(AccessTouched())
 
 
 def open_driver(printer: Printer) -> PrinterDriver:
@@ -299,7 +299,7 @@ def clear_bed(printer: Printer, n: int, by: User) -> None:
         return  # somebody said the same at the same moment
     # the bed may have been soiled between our look and this commit: then this clear is for the old bed, and useless
     log.info("bed_cleared", printer=printer.name, bed=n, by=by.username)
-    publish(PrinterTouched(printer_id=str(printer.pk)), printer_group(printer.pk))
+    publish(PrinterTouched(printer_id=str(printer.pk)))
     transaction.on_commit(
         lambda: printer_state_changed.send(sender=Printer, printer_id=printer.pk, state=snapshot.state)
     )
@@ -309,13 +309,13 @@ def soil_bed(printer_id: UUID, why: str) -> None:
     """There may be plastic on the bed: whatever was said of it before no longer counts."""
     Printer.objects.filter(pk=printer_id).update(bed=F("bed") + 1, bed_since=Now())
     log.info("bed_not_clear", printer=str(printer_id), why=why)
-    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+    publish(PrinterTouched(printer_id=str(printer_id)))
 
 
 def use_bed(printer_id: UUID, n: int) -> bool:
     """Take bed ``n`` for a start: False when it is no longer the present one."""
     taken = Printer.objects.filter(pk=printer_id, bed=n).update(bed=F("bed") + 1)
-    publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+    publish(PrinterTouched(printer_id=str(printer_id)))
     return bool(taken)
 
 
@@ -326,7 +326,7 @@ def give_bed_back(printer_id: UUID, n: int, why: str, *, used: bool) -> None:
     untouched = Printer.objects.filter(pk=printer_id, bed=n + 1).exists() if used else use_bed(printer_id, n)
     if untouched:
         BedClear.objects.get_or_create(printer_id=printer_id, n=n + 1, defaults={"by": None, "reason": why})
-        publish(PrinterTouched(printer_id=str(printer_id)), printer_group(printer_id))
+        publish(PrinterTouched(printer_id=str(printer_id)))
 
 
 # -- what a printer says (called by the bridge that holds the lease)

@@ -133,7 +133,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.patch.setattr("jobs.attempts.open_driver", self.machines.open_driver)
         self.patch.setattr(queue, "_send", self.work.take)
         self.patch.setattr(telemetry, "STALE_AFTER", 3600.0)  # not because a test is slow
-        self.patch.setattr("farm.events.publish_now", lambda *_: None)  # nobody looks
+        self.patch.setattr("farm.events._send", lambda *_: None)  # nobody looks
         self.printers = {ANVIL: self.cast.anvil, CELLAR: self.cast.cellar}
         self.benches = {name: Bench() for name in self.printers}
         self.machines._made = {row.pk: self.benches[name] for name, row in self.printers.items()}

@@ -8,41 +8,99 @@
 import { $ } from "./farm.js";
 
 const STALE_AFTER = 15;  // s, as printers.telemetry
-export const states = new Map();  // printer id -> state
+export const states = new Map();  // printer id -> state: the base with its overlay
+const bases = new Map();  // printer id -> what everybody is told (see farm/hub.py)
+const overlays = new Map();  // printer id -> what only this person is told
 const heardAt = new Map();  // printer id -> ms, by this browser's clock
 let connected = false;
 
 const say = (type, detail) => document.dispatchEvent(new CustomEvent(`farm:${type}`, { detail }));
 
 // -- what the server says
-function take(printers, whole) {
-  for (const [id, change] of Object.entries(printers)) {
-    const before = states.get(id), state = { ...(whole ? {} : before), ...change, saidAt: Date.now() };
-    if (!("job" in change) && before) state.saidAt = before.saidAt;
-    states.set(id, state);
-    if (change.age !== undefined && change.age !== null) heardAt.set(id, Date.now() - change.age * 1000);
-    say("state", { id, state, before });
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+// RFC 7396; the target stays as it is
+function patched(target, patch) {
+  const result = { ...(isObject(target) ? target : {}) };
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else result[key] = isObject(value) ? patched(result[key], value) : value;
   }
+  return result;
+}
+
+// a field that is not there has no value
+const ABSENT = { job: null, age: null, message: "", place: "", maintenance: "" };
+const ABSENT_JOB = { elapsed_s: null, left_s: null, progress: null };
+
+function renew(id) {
+  const base = bases.get(id), over = overlays.get(id) || {}, before = states.get(id);
+  const job = base.job ? { ...ABSENT_JOB, ...base.job, ...over.job } : null;
+  const told = before?.job && job && before.job.left_s === job.left_s && before.job.progress === job.progress;
+  const state = { ...ABSENT, ...base, ...over, job, age: null, saidAt: told ? before.saidAt : Date.now() };
+  if (heardAt.has(id)) state.age = (Date.now() - heardAt.get(id)) / 1000;
+  states.set(id, state);
+  say("state", { id, state, before });
+}
+
+function snapshot(message) {
+  const missing = message.all ? [...bases.keys()].filter((id) => !(id in message.printers)) : [];
+  for (const [id, base] of Object.entries(message.printers)) {
+    bases.set(id, base);
+    overlays.delete(id);
+    renew(id);
+  }
+  gone(missing);
+  if (message.all && lost) say("found");
+  if (message.all) lost = false;
+}
+
+function changes(message) {
+  for (const [id, patch] of Object.entries(message.printers)) {
+    if (!bases.has(id)) continue;  // the next versions tell that it is missing
+    bases.set(id, patched(bases.get(id), patch));
+    heardAt.set(id, Date.now());
+    renew(id);
+  }
+  gone(message.gone || []);
+}
+
+function overlay(message) {
+  for (const [id, over] of Object.entries(message.printers)) {
+    if (over) overlays.set(id, over);
+    else overlays.delete(id);
+    if (bases.has(id)) renew(id);
+  }
+}
+
+function versions(message, socket) {
+  const lacking = [];
+  for (const [id, [fence, n, revision, age]] of Object.entries(message.printers)) {
+    const mine = bases.get(id)?.v || [];
+    if (mine[0] !== fence || mine[1] !== n || mine[2] !== revision) lacking.push(id);
+    if (age === null) heardAt.delete(id);
+    else heardAt.set(id, Date.now() - age * 1000);
+    const state = states.get(id);
+    if (state) state.age = age;
+  }
+  if (lacking.length) socket.send(JSON.stringify({ type: "resync", printers: lacking }));
 }
 
 function gone(ids) {
   for (const id of ids) {
-    states.delete(id);
+    for (const known of [bases, overlays, heardAt, states]) known.delete(id);
     say("gone", { id });
   }
 }
 
+const jobs = (message) => Object.entries(message.jobs).forEach(([id, status]) => say("job", { id, status }));
+
+const hearing = { snapshot, changes, overlay, versions, jobs };
+
 function hear(socket, message) {
-  if (message.seq !== undefined) socket.send(JSON.stringify({ ack: message.seq }));
-  if (message.type === "job") return say("job", { id: message.id, status: message.status });
-  take(message.printers || {}, message.type === "snapshot");
-  gone(message.gone || []);
-  if (message.type === "snapshot") {
-    gone([...states.keys()].filter((id) => !(id in message.printers)));
-    if (lost) say("found");
-    lost = false;
-  }
-  return say("heard");
+  socket.send(JSON.stringify({ type: "ack", seq: message.seq }));
+  hearing[message.type]?.(message, socket);
+  if (message.type !== "jobs") say("heard");
 }
 
 // -- the connection

@@ -21,7 +21,7 @@ export const heaterName = (name) => {
 // -- what a state means, as printers/looks.py
 let looks = null;
 
-// kind -> [word, tone, group, rank]; undefined where the page says nothing of printers
+// kind -> [word, tone, group, rank, icon]; undefined where the page says nothing of printers
 export function lookOf(kind) {
   looks ??= JSON.parse($("#looks")?.textContent || "{}");
   return looks[kind];
@@ -48,6 +48,23 @@ export function titleOf(job) {
 
 const heatsUp = (heaters) => Object.values(heaters).some(({ actual, target }) => target && actual !== null && actual < target - 3);
 
+// -- for how long, by the server's clock: a screen in a hall may have none of its own
+let skew = null;  // ms
+
+export function serverNow() {
+  const said = Number($("[data-now]")?.dataset.now);
+  skew ??= said ? said * 1000 - Date.now() : 0;
+  return (Date.now() + skew) / 1000;
+}
+
+export const waited = (s) => (s.stale && s.age !== null ? s.age : Math.max(0, serverNow() - s.since));
+
+export function nextOf(s) {
+  if (!s.next) return s.waiting ? `${s.waiting} waiting` : "";
+  const more = s.waiting - 1;
+  return `${s.next.file} (${s.next.person})${more > 0 ? ` and ${more} more` : ""}`;
+}
+
 // what of a page is shown (data-if) or can be used (data-able) in this state
 export function conditions(s, kind) {
   const job = s.job, heard = !s.stale, ours = Boolean(job && job.print && heard);
@@ -57,6 +74,10 @@ export function conditions(s, kind) {
     elapsed: job && job.elapsed_s !== null,
     ends: job && job.left_s !== null && s.status === "printing",
     heating: job && s.status === "printing" && job.progress < .01 && heatsUp(s.temperatures),
+    waits: lookOf(kind)?.[2] === "attention",
+    material: job && job.material,
+    layer: job && job.layer,
+    next: s.next || s.waiting,
     message: s.message,
     maintenance: s.maintenance,
     heard: s.stale && s.age !== null,

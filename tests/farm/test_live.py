@@ -3,73 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.test import Client
 from pytest_django import Settings
-from rest_framework_simplejwt.tokens import AccessToken
 
-from farm import live
+from farm import hub, live, tickets
 from farm.asgi import application
-from farm.events import PrinterSpoke, printer_group
-from farm.live import LiveConsumer
+from farm.events import AccessTouched, publish
 from farm.models import User
 from jobs import services as jobs
 from printers import telemetry
 from printers.drivers.base import PrinterState, PrinterStatus, Temperature
 from printers.models import Grant, Printer, Role
-from printers.services import change_printer, clear_bed
+from printers.services import change_printer, clear_bed, remove_printer
 from tests.api import api, ok
 from tests.cast import Cast, as_, attempt, grant, job
+from tests.told import Told, patched
 from tests.work import committed
 
 pytestmark = pytest.mark.django_db
 
 #: s until something that must happen is missed
 PATIENCE = 30
-Headers = list[tuple[bytes, bytes]]
+#: a fence greater than any that a bridge of these tests had
+FENCE = 1000
+_n = itertools.count(1)
+
+
+@dataclass
+class Comes:
+    """How somebody opens the socket."""
+
+    headers: list[tuple[bytes, bytes]]
+    subprotocols: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(autouse=True)
 def _briskly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "EVERY", 0.01)
+    monkeypatch.setattr(hub, "NUMBERS_EVERY", 0.01)
 
 
-class Viewer:
+class Viewer(Told):
     """One open socket. Reads, and answers as it is asked to, unless it is told to be lazy."""
 
     def __init__(self, socket: WebsocketCommunicator) -> None:
+        super().__init__()
         self.socket = socket
-        self.printers: dict[str, dict[str, Any]] = {}
 
-    async def hear(self, ack: bool = True) -> dict[str, Any]:
-        message: dict[str, Any] = await self.socket.receive_json_from(timeout=PATIENCE)
-        for printer, fields in message.get("printers", {}).items():
-            self.printers.setdefault(printer, {}).update(fields)
-        for printer in message.get("gone", ()):
-            del self.printers[printer]
-        if ack and "seq" in message:
-            await self.ack(message["seq"])
-        return message
+    async def next(self, ack: bool = True) -> dict[str, Any]:
+        frame: dict[str, Any] = await self.socket.receive_json_from(timeout=PATIENCE)
+        self.hear(frame)
+        if ack:
+            await self.ack(frame["seq"])
+        return frame
 
     async def ack(self, seq: Any) -> None:
-        await self.socket.send_to(text_data=json.dumps({"ack": seq}))
+        await self.socket.send_to(text_data=json.dumps({"type": "ack", "seq": seq}))
 
     async def until(self, seen: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """The first message that is so; a sign of life between is not."""
+        """The first frame that is so."""
         async with asyncio.timeout(PATIENCE):
-            while not seen(message := await self.hear()):
+            while not seen(frame := await self.next()):
                 pass
-        return message
+        return frame
+
+    async def knows(self, printer: Printer, **fields: Any) -> dict[str, Any]:
+        """The frame with which this is known."""
+        key = str(printer.pk)
+        return await self.until(lambda _: all(self.printers[key].get(name) == value for name, value in fields.items()))
 
     async def closed(self) -> int:
         """The code with which it ends, whatever is said before."""
@@ -86,18 +98,19 @@ def cookies(user: User) -> bytes:
     return f"farm_session={client.cookies['farm_session'].value}".encode()
 
 
-def browser(user: User | None, origin: str = "http://localhost:8000", host: str = "localhost:8000") -> Headers:
+def browser(user: User | None, origin: str = "http://localhost:8000", host: str = "localhost:8000") -> Comes:
     headers = [(b"host", host.encode()), (b"origin", origin.encode())]
-    return [*headers, (b"cookie", cookies(user))] if user else headers
+    return Comes([*headers, (b"cookie", cookies(user))] if user else headers)
 
 
-def program(user: User) -> Headers:
-    return [(b"host", b"localhost:8000"), (b"authorization", f"Bearer {AccessToken.for_user(user)}".encode())]
+def program(user: User) -> Comes:
+    ticket = ok(api(user).post("/api/ws-ticket/"), 201)["ticket"]
+    return Comes([(b"host", b"localhost:8000")], ["farm.ticket", ticket])
 
 
 @asynccontextmanager
-async def opened(headers: Headers) -> AsyncIterator[WebsocketCommunicator]:
-    socket = WebsocketCommunicator(application, "/ws/live/", headers=headers)
+async def opened(comes: Comes) -> AsyncIterator[WebsocketCommunicator]:
+    socket = WebsocketCommunicator(application, "/ws/live/", comes.headers, comes.subprotocols)
     try:
         yield socket
     finally:
@@ -105,12 +118,15 @@ async def opened(headers: Headers) -> AsyncIterator[WebsocketCommunicator]:
 
 
 @asynccontextmanager
-async def viewing(headers: Headers) -> AsyncIterator[Viewer]:
-    """An open socket and its first snapshot."""
-    async with opened(headers) as socket:
-        assert (await socket.connect(timeout=PATIENCE))[0]
+async def viewing(comes: Comes) -> AsyncIterator[Viewer]:
+    """An open socket that has heard everything there is."""
+    async with opened(comes) as socket:
+        accepted, protocol = await socket.connect(timeout=PATIENCE)
+        assert (accepted, protocol) == (True, comes.subprotocols[0] if comes.subprotocols else None)
         viewer = Viewer(socket)
-        assert (await viewer.hear())["type"] == "snapshot"
+        first = await viewer.next()
+        assert (first["type"], first["all"]) == ("snapshot", True)
+        await viewer.until(lambda frame: frame["type"] == "versions")
         yield viewer
 
 
@@ -129,13 +145,16 @@ def meanwhile(act: Callable[..., Any], *args: Any, **options: Any) -> Awaitable[
     return sync_to_async(happen)()
 
 
-async def speaks(printer: Printer, **fields: Any) -> None:
-    """As the bridge publishes it."""
-    state = PrinterState(**{"status": PrinterStatus.IDLE, **fields})
-    event = PrinterSpoke(printer_id=str(printer.pk), state=telemetry.to_json(state))
-    layer = get_channel_layer()
-    assert layer is not None
-    await layer.group_send(printer_group(printer.pk), event.message())
+async def speaks(printer: Printer, fence: int = FENCE, n: int | None = None, **fields: Any) -> int:
+    """As the bridge tells it; the state's n."""
+    state = telemetry.to_json(PrinterState(**{"status": PrinterStatus.IDLE, **fields}))
+    n = n or next(_n)
+    await says(states={str(printer.pk): {"fence": fence, "n": n, "state": state}})
+    return n
+
+
+async def says(**message: Any) -> None:
+    await sync_to_async(telemetry.client().publish)(telemetry.LIVE, json.dumps(message))
 
 
 def heat(target: float) -> dict[str, Any]:
@@ -146,12 +165,12 @@ def heat(target: float) -> dict[str, Any]:
 SHUT = "no handshake"
 
 
-def refusal(headers: Headers) -> int | str:
+def refusal(comes: Comes) -> int | str:
     """The code with which the socket was closed, or that it was never opened (HTTP 403)."""
     found: list[int | str] = []
 
     async def story() -> None:
-        async with opened(headers) as socket:
+        async with opened(comes) as socket:
             accepted, _ = await socket.connect(timeout=PATIENCE)
             found.append(await Viewer(socket).closed() if accepted else SHUT)
 
@@ -161,7 +180,7 @@ def refusal(headers: Headers) -> int | str:
 
 def test_who_did_not_log_in_is_told_so_and_nothing_else(cast: Cast) -> None:
     assert refusal(browser(None)) == 4401
-    assert refusal([(b"host", b"localhost:8000")]) == 4401
+    assert refusal(Comes([(b"host", b"localhost:8000")])) == 4401
 
 
 @pytest.mark.parametrize(
@@ -189,47 +208,82 @@ def test_a_page_that_calls_itself_by_a_host_that_is_not_ours_is_not_let_in(cast:
 
 def test_an_origin_that_the_lab_trusts_is_let_in(cast: Cast, settings: Settings) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://farm.example"]
-    headers = browser(cast.sam, "https://farm.example", "127.0.0.1:8000")
+    known = browser(cast.sam, "https://farm.example", "127.0.0.1:8000")
 
     async def story() -> None:
-        async with viewing(headers):
+        async with viewing(known):
             pass
 
     play(story)
 
 
 def test_a_cookie_without_an_origin_is_not_looked_at(cast: Cast) -> None:
-    assert refusal([(b"host", b"localhost:8000"), (b"cookie", cookies(cast.ada))]) == 4401
+    assert refusal(Comes([(b"host", b"localhost:8000"), (b"cookie", cookies(cast.ada))])) == 4401
 
 
 @pytest.mark.parametrize("origin", [b"http://localhost:8000", b"http://elsewhere.example"])
 def test_a_program_may_send_an_origin_and_its_cookies_are_not_looked_at(cast: Cast, origin: bytes) -> None:
-    headers = [*program(cast.sam), (b"origin", origin), (b"cookie", cookies(cast.ada))]
+    known = program(cast.sam)
+    known.headers += [(b"origin", origin), (b"cookie", cookies(cast.ada))]
+    told: list[set[str]] = []
 
     async def story() -> None:
-        async with viewing(headers):
+        async with viewing(known) as viewer:
+            told.append(set(viewer.printers))
+
+    play(story)
+    assert told == [{str(cast.anvil.pk)}]
+    assert refusal(Comes(known.headers, ["farm.ticket", "guessed"])) == 4401
+
+
+def test_a_ticket_is_good_once(cast: Cast) -> None:
+    known = program(cast.sam)
+
+    async def story() -> None:
+        async with viewing(known):
             pass
 
     play(story)
-    refused = [(b"host", b"localhost:8000"), (b"authorization", b"Bearer x"), *headers[2:]]
-    assert refusal(refused) == 4401
+    assert refusal(known) == 4401
 
 
-def test_a_bad_token_is_told_so(cast: Cast) -> None:
-    expired = AccessToken.for_user(cast.sam)
-    expired.set_exp(lifetime=-timedelta(minutes=5))
-    for token in ("garbage", str(expired), ""):
-        assert refusal([(b"host", b"localhost"), (b"authorization", f"Bearer {token}".encode())]) == 4401
-    assert refusal([(b"host", b"localhost"), (b"authorization", b"Bearer \xff")]) == 4401
+def test_a_ticket_that_was_not_used_in_time_is_no_longer_good(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = program(cast.sam)
+    keys: Any = telemetry.client().keys("farm:ticket:*")
+    (key,) = keys
+    assert 0 < telemetry.client().ttl(key) <= tickets.GOOD_FOR == 30
+    telemetry.client().pexpire(key, 0)
+    assert refusal(known) == 4401
+
+
+def test_only_a_tickets_hash_is_kept(cast: Cast) -> None:
+    ticket = program(cast.sam).subprotocols[1]
+    keys: Any = telemetry.client().keys("farm:ticket:*")
+    (key,) = keys
+    kept: Any = telemetry.client().get(key)
+    assert ticket.encode() not in key + kept
+
+
+def test_who_did_not_log_in_gets_no_ticket(cast: Cast, client: Client) -> None:
+    assert client.post("/api/ws-ticket/").status_code == 401
+    assert refusal(Comes([(b"host", b"localhost:8000")], ["farm.ticket"])) == 4401
+    assert refusal(Comes([(b"host", b"localhost:8000")], ["farm.ticket", "farm.ticket"])) == 4401
+
+
+def test_a_token_in_the_url_or_a_header_opens_nothing(cast: Cast) -> None:
+    from rest_framework_simplejwt.tokens import AccessToken
+
+    header = (b"authorization", f"Bearer {AccessToken.for_user(cast.sam)}".encode())
+    assert refusal(Comes([(b"host", b"localhost:8000"), header])) == 4401
 
 
 @pytest.mark.parametrize("comes", [browser, program])
 def test_people_and_programs_see_their_printers_and_no_others(cast: Cast, comes: Any) -> None:
     seen: dict[str, set[str]] = {}
-    headers = {user.username: comes(user) for user in (cast.sam, cast.ada, cast.mallory)}
+    known_by = {user.username: comes(user) for user in (cast.sam, cast.ada, cast.mallory)}
 
     async def story() -> None:
-        for name, known in headers.items():
+        for name, known in known_by.items():
             async with viewing(known) as viewer:
                 seen[name] = set(viewer.printers)
 
@@ -239,55 +293,100 @@ def test_people_and_programs_see_their_printers_and_no_others(cast: Cast, comes:
 
 
 # -- what they are told
-def test_the_snapshot_says_what_the_state_says(cast: Cast) -> None:
+def test_a_viewer_knows_what_the_state_says(cast: Cast) -> None:
     attempt(job(cast.sam), cast.anvil)
     state = ok(api(cast.sam).get(f"/api/printers/{cast.anvil.pk}/state/"))
-    headers = program(cast.sam)
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            told = viewer.printers[str(cast.anvil.pk)]
-            assert {**told, "age": None} == {**state, "age": None}
+        async with viewing(known) as viewer:
+            await viewer.until(lambda frame: frame["type"] == "overlay")
+            age = state.pop("age")
+            # what is None is not said
+            assert patched({}, viewer.printers[anvil]) == patched({}, state)
+            assert viewer.ages[anvil] is not None
+            assert viewer.ages[anvil] == pytest.approx(age, abs=PATIENCE)
 
     play(story)
 
 
 def test_of_a_change_only_what_changed_is_told(cast: Cast) -> None:
-    headers = program(cast.sam)
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            await speaks(cast.anvil, status=PrinterStatus.BUSY, message="Homing.", **heat(210.0))
-            message = await viewer.until(lambda m: m["type"] == "changes" and "status" in m["printers"].popitem()[1])
-            assert set(message) == {"type", "seq", "printers"}
-        await speaks(cast.cellar, status=PrinterStatus.BUSY)
+        async with viewing(known) as viewer:
+            await speaks(cast.anvil, **heat(210.0))
+            await viewer.knows(cast.anvil, temperatures={"tool0": {"actual": 20.0, "target": 210.0}})
+            n = await speaks(cast.anvil, message="Heating.", **heat(215.0))
+            frame = await viewer.knows(cast.anvil, message="Heating.")
+            assert set(frame) == {"type", "seq", "printers"}
+            assert frame["printers"] == {
+                anvil: {"message": "Heating.", "temperatures": {"tool0": {"target": 215.0}}, "v": [FENCE, n, 0]}
+            }
 
     play(story)
 
 
-def test_fields_that_stay_are_not_told_again(cast: Cast) -> None:
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+def test_a_number_that_nobody_sees_move_is_not_told(cast: Cast) -> None:
+    known = program(cast.sam)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            await speaks(cast.anvil, **heat(210.0))
-            await viewer.until(lambda m: "temperatures" in m["printers"][anvil])
-            await speaks(cast.anvil, message="Heating.", **heat(210.0))
-            message = await viewer.until(lambda m: "message" in m["printers"][anvil])
-            assert set(message["printers"][anvil]) <= {"message", "age"}
+        async with viewing(known) as viewer:
+            await speaks(cast.anvil, temperatures={"tool0": Temperature(actual=20.01, target=0.0)})
+            await viewer.knows(cast.anvil, temperatures={"tool0": {"actual": 20.0, "target": 0.0}})
+            await speaks(cast.anvil, temperatures={"tool0": Temperature(actual=20.02, target=0.0)})
+            await speaks(cast.anvil, message="Hello.", temperatures={"tool0": Temperature(actual=20.03, target=0.0)})
+            frame = await viewer.until(lambda frame: frame["type"] == "changes")
+            assert set(frame["printers"][str(cast.anvil.pk)]) == {"message", "v"}
+
+    play(story)
+
+
+def test_numbers_are_told_at_most_twice_a_second_and_a_change_of_state_at_once(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "NUMBERS_EVERY", 3600.0)
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await speaks(cast.anvil, **heat(210.0))  # the first numbers of this hour
+            await viewer.knows(cast.anvil, temperatures={"tool0": {"actual": 20.0, "target": 210.0}})
+            await speaks(cast.anvil, **heat(211.0))
+            await speaks(cast.anvil, status=PrinterStatus.BUSY, **heat(212.0))
+            frame = await viewer.until(lambda frame: frame["type"] == "changes")
+            assert frame["printers"][anvil]["status"] == "busy"
+            assert frame["printers"][anvil]["temperatures"] == {"tool0": {"target": 212.0}}
+
+    play(story)
+
+
+def test_who_sees_the_same_printers_gets_the_very_same_frame(cast: Cast) -> None:
+    comes = [program(cast.ada) for _ in range(2)]
+
+    async def story() -> None:
+        async with viewing(comes[0]) as one, viewing(comes[1]) as other:
+            await speaks(cast.anvil, message="Hello.")
+            frames = [await viewer.knows(cast.anvil, message="Hello.") for viewer in (one, other)]
+            assert frames[0] == frames[1]
 
     play(story)
 
 
 def test_nobody_is_told_of_a_printer_that_they_may_not_see(cast: Cast) -> None:
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+    known, anvil, cellar = program(cast.sam), str(cast.anvil.pk), str(cast.cellar.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
+            await viewer.socket.send_input(
+                {"type": "websocket.receive", "text": json.dumps({"type": "resync", "printers": [cellar, anvil]})}
+            )
+            frame = await viewer.until(lambda frame: frame["type"] == "snapshot")
+            assert set(frame["printers"]) == {anvil}
             await speaks(cast.cellar, message="A secret.")
             await speaks(cast.anvil, message="Hello.")
-            message = await viewer.until(lambda m: "message" in m["printers"].get(anvil, {}))
-            assert set(message["printers"]) == {anvil}
+            frame = await viewer.knows(cast.anvil, message="Hello.")
+            assert set(frame["printers"]) == {anvil}
 
     play(story)
 
@@ -295,49 +394,74 @@ def test_nobody_is_told_of_a_printer_that_they_may_not_see(cast: Cast) -> None:
 def test_whose_print_it_is_is_told_to_the_owner_and_operators(cast: Cast) -> None:
     live_print = attempt(job(cast.sam, name="gift.stl"), cast.anvil)
     shown: dict[str, Any] = {}
-    headers = {user.username: program(user) for user in (cast.sam, cast.olivia, cast.tina)}
+    comes = {user.username: program(user) for user in (cast.sam, cast.olivia, cast.tina)}
 
     async def story() -> None:
-        for name, known in headers.items():
+        for name, known in comes.items():
             async with viewing(known) as viewer:
+                await speaks(cast.anvil, message=f"For {name}.")
+                await viewer.knows(cast.anvil, message=f"For {name}.")
                 shown[name] = viewer.printers[str(cast.anvil.pk)]["job"]
 
     play(story)
     assert shown["sam"]["file"] == shown["olivia"]["file"] == "gift.stl"
     assert shown["sam"]["print"] == str(live_print.pk)
-    assert set(shown["tina"]) == {"progress", "elapsed_s", "left_s", "status"}
+    assert {"file", "person", "id", "print"}.isdisjoint(shown["tina"])
+
+
+def test_an_operator_who_becomes_a_viewer_is_no_longer_told_whose_it_is(cast: Cast) -> None:
+    attempt(job(cast.sam, name="gift.stl"), cast.anvil)
+    known, anvil = program(cast.olivia), str(cast.anvil.pk)
+
+    def demoted() -> None:
+        Grant.objects.filter(user=cast.olivia, printer=cast.anvil).update(role=Role.VIEW)
+        publish(AccessTouched())
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await viewer.until(lambda _: viewer.printers[anvil]["job"].get("file") == "gift.stl")
+            await meanwhile(demoted)
+            frame = await viewer.until(lambda _: "file" not in viewer.printers[anvil]["job"])
+            assert (frame["type"], frame["printers"]) == ("overlay", {anvil: None})
+
+    play(story)
 
 
 def test_what_the_database_says_is_told_when_it_changes(cast: Cast) -> None:
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
+            versions = [viewer.bases[anvil]["v"]]
             await meanwhile(clear_bed, cast.anvil, 1, by=cast.olivia)
-            await viewer.until(lambda m: m["printers"][anvil].get("bed_clear") is True)
+            await viewer.knows(cast.anvil, bed_clear=True)
+            versions.append(viewer.bases[anvil]["v"])
             await meanwhile(change_printer, cast.anvil, maintenance="Nozzle is worn")
-            await viewer.until(lambda m: m["printers"][anvil].get("maintenance") == "Nozzle is worn")
+            await viewer.knows(cast.anvil, maintenance="Nozzle is worn")
+            versions.append(viewer.bases[anvil]["v"])
+            assert [said[2] for said in versions] == [0, 1, 2]
+            assert len({tuple(said[:2]) for said in versions}) == 1
 
     play(story)
 
 
 def test_a_printer_that_falls_silent_becomes_stale(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     later = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
-    monkeypatch.setattr(live, "time", clock)
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+    monkeypatch.setattr(hub, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             assert viewer.printers[anvil]["stale"] is False
-            later[0] += 16  # less than what makes it look again
-            await viewer.until(lambda m: m["printers"][anvil].get("stale") is True)
-            await speaks(cast.anvil)
-            await viewer.until(lambda m: m["printers"][anvil].get("stale") is False)
+            later[0] += 16  # less than what makes it look again, or rest
+            await viewer.knows(cast.anvil, stale=True)
+            n = await speaks(cast.anvil)
+            await viewer.knows(cast.anvil, stale=False)
             later[0] += 16
-            await viewer.until(lambda m: m["printers"][anvil].get("stale") is True)
+            await viewer.knows(cast.anvil, stale=True)
+            # it says nothing new, and lives
+            await says(heard={anvil: [FENCE, n, 0.1]})
+            await viewer.knows(cast.anvil, stale=False)
 
     play(story)
 
@@ -346,106 +470,189 @@ def test_jobs_are_told_to_their_owner_and_to_staff(cast: Cast) -> None:
     mine, hers = job(cast.sam), job(cast.tina)
     wanted = {cast.sam: {mine}, cast.ada: {mine, hers}, cast.olivia: set()}
     last = {user: job(user) for user in wanted}
-    headers = {user: program(user) for user in wanted}
+    comes = {user: program(user) for user in wanted}
 
     async def story(user: User) -> None:
-        async with viewing(headers[user]) as viewer:
-            told: set[str] = set()
-
-            def all_told(message: dict[str, Any]) -> bool:
-                told.update([message["id"]] if message["type"] == "job" else [])
-                return {str(row.pk) for row in (*wanted[user], last[user])} <= told
-
+        async with viewing(comes[user]) as viewer:
             for row in (hers, mine, last[user]):
                 await meanwhile(jobs.announce, row)
-            await viewer.until(all_told)
-            assert len(told) == len(wanted[user]) + 1
+            await viewer.until(lambda _: str(last[user].pk) in dict(viewer.jobs))
+            assert set(dict(viewer.jobs)) == {str(row.pk) for row in (*wanted[user], last[user])}
 
     for user in wanted:
         async_to_sync(story)(user)
 
 
 def test_a_job_that_changed_is_told(cast: Cast) -> None:
-    mine, headers = job(cast.sam), program(cast.sam)
+    mine, known = job(cast.sam), program(cast.sam)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await meanwhile(jobs.cancel, mine, by=cast.sam)
-            message = await viewer.until(lambda m: m["type"] == "job")
-            assert message == {"type": "job", "id": str(mine.pk), "status": "cancelled"}
+            frame = await viewer.until(lambda frame: frame["type"] == "jobs")
+            assert frame["jobs"] == {str(mine.pk): "cancelled"}
+
+    play(story)
+
+
+# -- frames that were lost
+def test_a_state_that_was_lost_on_its_way_is_read_again(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bridge stored it and Redis did not deliver it: the bridge's versions tell."""
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
+    state = PrinterState(status=PrinterStatus.BUSY, message="Unheard.")
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            with monkeypatch.context() as deaf:
+                deaf.setattr(telemetry, "LIVE", "nobody listens here")
+                await sync_to_async(telemetry.put)(cast.anvil.pk, FENCE, 5, state)
+            await says(heard={anvil: [FENCE, 5, 0.0]})
+            await viewer.knows(cast.anvil, message="Unheard.", status="busy")
+
+    play(story)
+
+
+def test_an_older_state_that_comes_late_is_not_told(cast: Cast) -> None:
+    known = program(cast.sam)
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await speaks(cast.anvil, FENCE, 50, message="New.")
+            await viewer.knows(cast.anvil, message="New.")
+            await speaks(cast.anvil, FENCE, 49, message="Old.")
+            await speaks(cast.anvil, FENCE - 1, 70, message="Of a bridge that lost its lease.")
+            await speaks(cast.anvil, FENCE, 51, message="Newer.")
+            frame = await viewer.until(lambda frame: frame["type"] == "changes")
+            assert frame["printers"][str(cast.anvil.pk)]["message"] == "Newer."
+
+    play(story)
+
+
+def test_versions_tell_a_viewer_what_it_missed_and_it_gets_that_whole(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "VERSIONS_EVERY", 0.0)
+    known, anvil, cellar = program(cast.ada), str(cast.anvil.pk), str(cast.cellar.pk)
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await speaks(cast.anvil, message="Missed.")
+            unheard = await viewer.socket.receive_json_from(timeout=PATIENCE)
+            while "message" not in unheard["printers"].get(anvil, {}):
+                await viewer.ack(unheard["seq"])
+                unheard = await viewer.socket.receive_json_from(timeout=PATIENCE)
+            await viewer.ack(unheard["seq"])
+            versions = await viewer.until(lambda frame: frame["type"] == "versions" and cellar in frame["printers"])
+            assert viewer.hear(versions) == [anvil]
+            resync = json.dumps({"type": "resync", "printers": [anvil]})
+            await viewer.socket.send_input({"type": "websocket.receive", "text": resync})
+            frame = await viewer.until(lambda frame: frame["type"] == "snapshot")
+            assert (set(frame["printers"]), frame["all"]) == ({anvil}, False)
+            assert viewer.printers[anvil]["message"] == "Missed."
+            assert viewer.hear(versions) == []
+
+    play(story)
+
+
+def test_when_redis_was_away_everything_is_read_anew(cast: Cast) -> None:
+    known = program(cast.sam)
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await sync_to_async(telemetry.client().client_kill_filter)(_type="pubsub")
+            await sync_to_async(telemetry.put)(
+                cast.anvil.pk, FENCE, 7, PrinterState(status=PrinterStatus.BUSY, message="Meanwhile.")
+            )
+            await viewer.knows(cast.anvil, message="Meanwhile.")
+            await speaks(cast.anvil, FENCE, 8, message="Afterwards.")
+            await viewer.knows(cast.anvil, message="Afterwards.")
 
     play(story)
 
 
 # -- those who do not read
-@pytest.fixture
-def rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
-    """Wait until the farm has thought of what to tell so many times."""
-    done, real = [0], LiveConsumer._flush
-
-    async def counted(self: LiveConsumer) -> None:
-        await real(self)
-        done[0] += 1
-
-    async def wait(count: int) -> None:
-        end = done[0] + count
-        async with asyncio.timeout(PATIENCE):
-            while done[0] < end:
-                await asyncio.sleep(0.005)
-
-    monkeypatch.setattr(LiveConsumer, "_flush", counted)
-    return wait
+async def _left_unread(viewer: Viewer, cast: Cast) -> int:
+    """As many frames as may be open, and one more; the last one's seq."""
+    last = 0
+    for n in range(hub.MOST_OPEN + 1):
+        await speaks(cast.anvil, message=f"Word {n}.")
+        last = (await viewer.next(ack=False))["seq"]
+    return last
 
 
-def test_who_does_not_answer_gets_only_the_newest_later(cast: Cast, rounds: Any) -> None:
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+def test_who_does_not_answer_gets_only_the_newest_later(cast: Cast) -> None:
+    lazy, brisk, anvil = program(cast.sam), program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            last = 1
-            for n in range(live.WINDOW):
-                await speaks(cast.anvil, message=f"Word {n}.")
-                last = (await viewer.hear(ack=False))["seq"]
+        async with viewing(lazy) as viewer, viewing(brisk) as other:
+            last = await _left_unread(viewer, cast)
             for n in range(50):
                 await speaks(cast.anvil, message=f"Unheard {n}.")
-            await meanwhile(jobs.announce, await sync_to_async(job)(cast.sam))
-            await rounds(5)
+            mine = await sync_to_async(job)(cast.sam)
+            await meanwhile(jobs.announce, mine)
+            await other.until(
+                lambda _: other.printers[anvil]["message"] == "Unheard 49." and str(mine.pk) in dict(other.jobs)
+            )
             assert viewer.socket.output_queue.empty()
             await viewer.ack(last)
-            message = await viewer.hear()
-            assert message["printers"][anvil]["message"] == "Unheard 49."
-            assert message["seq"] == last + 1
-            await viewer.until(lambda m: m["type"] == "job")
+            frame = await viewer.next()
+            assert frame["type"] == "snapshot"
+            assert frame["printers"][anvil]["message"] == "Unheard 49."
+            await viewer.until(lambda _: str(mine.pk) in dict(viewer.jobs))
 
     play(story)
 
 
-def test_who_does_not_answer_for_a_minute_is_closed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "CLOSE_AFTER", 0.0)
-    headers = program(cast.sam)
+def test_who_does_not_answer_for_half_a_minute_is_closed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = [0.0]
+    monkeypatch.setattr(hub, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    lazy, brisk = program(cast.sam), program(cast.sam)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            for n in range(live.WINDOW):
-                await speaks(cast.anvil, message=f"Word {n}.")
-                await viewer.hear(ack=False)
+        async with viewing(lazy) as viewer, viewing(brisk) as other:
+            await _left_unread(viewer, cast)
+            await other.knows(cast.anvil, message=f"Word {hub.MOST_OPEN}.")
+            # so that only the lazy one has left something unread
+            async with asyncio.timeout(PATIENCE):
+                while sum(bool(known.open) for known in hub.hub().viewers) > 1:
+                    await asyncio.sleep(0.01)
+            later[0] += hub.CLOSE_AFTER + 1
             assert await viewer.closed() == 4408
+            await speaks(cast.anvil, message="Still here.")
+            await other.knows(cast.anvil, message="Still here.")
 
     play(story)
 
 
 @pytest.mark.parametrize(
-    "said", ["", "{", "[]", "7", "null", '{"ack": "1"}', '{"ack": -1}', '{"ack": 99}', '{"command": "start"}']
+    "said",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "[" * 100_000,
+        '{"type": "ack"}',
+        '{"type": "ack", "seq": "1"}',
+        '{"type": "ack", "seq": true}',
+        '{"type": "ack", "seq": -1}',
+        '{"type": "ack", "seq": 1e999}',
+        '{"type": "resync"}',
+        '{"type": "resync", "printers": {}}',
+        '{"type": "resync", "printers": [7, null, "", "no id", {}]}',
+        '{"type": "command", "command": "start"}',
+    ],
 )
 def test_nothing_else_may_be_said_here(cast: Cast, said: str) -> None:
-    headers, anvil = program(cast.ada), str(cast.anvil.pk)
+    known = program(cast.ada)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await viewer.socket.send_input({"type": "websocket.receive", "text": said})
             await viewer.socket.send_input({"type": "websocket.receive", "bytes": said.encode()})
             await speaks(cast.anvil, message="Still here.")
-            await viewer.until(lambda m: m["printers"].get(anvil, {}).get("message") == "Still here.")
+            await viewer.knows(cast.anvil, message="Still here.")
 
     play(story)
 
@@ -458,13 +665,13 @@ def taken_away(cast: Cast, user: User) -> None:
 
 
 def test_a_printer_that_was_taken_away_is_gone_at_once(cast: Cast) -> None:
-    headers, anvil = program(cast.sam), str(cast.anvil.pk)
+    known, anvil = program(cast.sam), str(cast.anvil.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await meanwhile(taken_away, cast, cast.sam)
-            message = await viewer.until(lambda m: "gone" in m)
-            assert (message["gone"], viewer.printers) == ([anvil], {})
+            frame = await viewer.until(lambda frame: "gone" in frame)
+            assert (frame["gone"], viewer.printers) == ([anvil], {})
             await speaks(cast.anvil, message="A secret.")
             await meanwhile(grant, cast.sam, cast.anvil, Role.VIEW)
 
@@ -474,33 +681,33 @@ def test_a_printer_that_was_taken_away_is_gone_at_once(cast: Cast) -> None:
 def test_what_a_taken_away_printer_says_is_not_told(cast: Cast) -> None:
     """Cellar is Olivia's too, so that something is told afterwards."""
     grant(cast.olivia, cast.cellar, Role.VIEW)
-    headers, cellar = program(cast.olivia), str(cast.cellar.pk)
+    known, cellar = program(cast.olivia), str(cast.cellar.pk)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await meanwhile(taken_away, cast, cast.olivia)
-            await viewer.until(lambda m: "gone" in m)
+            await viewer.until(lambda frame: "gone" in frame)
             await speaks(cast.anvil, message="A secret.")
             await speaks(cast.cellar, message="Hello.")
-            message = await viewer.until(lambda m: "message" in m["printers"].get(cellar, {}))
-            assert set(message["printers"]) == {cellar}
+            frame = await viewer.knows(cast.cellar, message="Hello.")
+            assert set(frame["printers"]) == {cellar}
 
     play(story)
 
 
 def test_a_printer_that_was_given_appears_whole(cast: Cast) -> None:
-    headers, cellar = program(cast.sam), str(cast.cellar.pk)
+    known, cellar = program(cast.sam), str(cast.cellar.pk)
 
     def given() -> None:
         form = {"user": str(cast.sam.pk), "printer": cellar, "role": Role.VIEW.value}
         assert as_(cast.ada).post("/admin/printers/grant/add/", form).status_code == 302
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             whole = set(viewer.printers[str(cast.anvil.pk)])
             await meanwhile(given)
-            message = await viewer.until(lambda m: cellar in m["printers"])
-            assert set(message["printers"][cellar]) == whole
+            await viewer.until(lambda _: cellar in viewer.printers)
+            assert set(viewer.printers[cellar]) == whole
 
     play(story)
 
@@ -533,52 +740,65 @@ def logged_out(user: User) -> None:
 def test_the_socket_ends_with_the_right_to_come_in(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, comes: Any, ends: Any
 ) -> None:
-    monkeypatch.setattr(live, "RECHECK", 0.0)
-    headers = comes(cast.sam)
+    monkeypatch.setattr(hub, "RECHECK", 0.0)
+    known = comes(cast.sam)
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await speaks(cast.anvil, message="Still here.")
-            await viewer.until(lambda m: "message" in m["printers"].get(str(cast.anvil.pk), {}))
+            await viewer.knows(cast.anvil, message="Still here.")
             await meanwhile(ends, cast.sam)
             assert await viewer.closed() == 4401
 
     play(story)
 
 
-def test_the_socket_ends_with_its_token(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rest_framework_simplejwt import tokens
-
-    monkeypatch.setattr(live, "RECHECK", 0.0)
-    now, headers = tokens.aware_utcnow, program(cast.sam)
+def test_a_programs_socket_ends_after_an_hour(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "RECHECK", 0.0)
+    later, known = [0.0], program(cast.sam)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
-            with monkeypatch.context() as later:
-                later.setattr(tokens, "aware_utcnow", lambda: now() + timedelta(hours=1))
-                assert await viewer.closed() == 4401
+        async with viewing(known) as viewer:
+            later[0] = live.TICKET_LIFE - 60
+            await speaks(cast.anvil, message="Still here.")
+            await viewer.knows(cast.anvil, message="Still here.")
+            later[0] = live.TICKET_LIFE + 1
+            assert await viewer.closed() == 4401
+
+    play(story)
+
+
+def test_a_printer_that_was_removed_is_gone(cast: Cast) -> None:
+    known, cellar = program(cast.ada), str(cast.cellar.pk)
+
+    async def story() -> None:
+        async with viewing(known) as viewer:
+            await meanwhile(remove_printer, cast.cellar)
+            frame = await viewer.until(lambda frame: "gone" in frame)
+            assert frame["gone"] == [cellar]
+            await speaks(cast.anvil, message="Still here.")
+            await viewer.knows(cast.anvil, message="Still here.")
 
     play(story)
 
 
 def test_somebody_who_leaves_the_staff_is_no_longer_told_of_others(cast: Cast) -> None:
-    headers, hers = program(cast.ada), job(cast.tina)
+    known, hers = program(cast.ada), job(cast.tina)
 
     def demoted() -> None:
-        from farm.events import EVERYONE_GROUP, AccessTouched, publish
-
         User.objects.filter(pk=cast.ada.pk).update(is_staff=False)
         grant(cast.ada, cast.anvil, Role.VIEW)
-        publish(AccessTouched(), EVERYONE_GROUP)
+        publish(AccessTouched())
 
     async def story() -> None:
-        async with viewing(headers) as viewer:
+        async with viewing(known) as viewer:
             await meanwhile(demoted)
-            message = await viewer.until(lambda m: "gone" in m)
-            assert message["gone"] == [str(cast.cellar.pk)]
+            frame = await viewer.until(lambda frame: "gone" in frame)
+            assert frame["gone"] == [str(cast.cellar.pk)]
             await meanwhile(jobs.announce, hers)
             await meanwhile(jobs.announce, await sync_to_async(job)(cast.ada))
-            message = await viewer.until(lambda m: m["type"] == "job")
-            assert message["id"] != str(hers.pk)
+            frame = await viewer.until(lambda frame: frame["type"] == "jobs")
+            assert str(hers.pk) not in frame["jobs"]
 
     play(story)

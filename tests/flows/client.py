@@ -15,6 +15,7 @@ import websocket
 from slicing.mesh import write_stl
 from tests import shapes
 from tests.flows.farm import wait_until
+from tests.told import Told
 
 TERMINAL = ("completed", "failed", "cancelled")
 #: s; generous, because every wait ends as soon as what it waits for is there
@@ -212,41 +213,36 @@ class Client:
     # -- the live socket
     @contextmanager
     def live(self) -> Iterator[Live]:
-        self.login()  # the token lives for five minutes only
-        header = f"Authorization: {self._session.headers['Authorization']!s}"
-        socket = websocket.create_connection(f"ws{self.url.removeprefix('http')}/ws/live/", 20, header=[header])
+        """As programs do it: by a ticket."""
+        ticket = self.post("ws-ticket/")["ticket"]
+        address = f"ws{self.url.removeprefix('http')}/ws/live/"
+        socket = websocket.create_connection(address, 20, subprotocols=["farm.ticket", ticket], suppress_origin=True)
         try:
             yield Live(socket)
         finally:
             socket.close()
 
 
-class Live:
-    """What /ws/live/ tells: ``said`` is all of it, ``printers`` what a viewer knows after merging, ``jobs`` every
-    (id, status)."""
+class Live(Told):
+    """What /ws/live/ tells: ``said`` is all of it."""
 
     def __init__(self, socket: websocket.WebSocket) -> None:
+        super().__init__()
         self._socket = socket
-        self.printers: dict[str, dict[str, Any]] = {}
-        self.jobs: list[tuple[str, str]] = []
         self.said: list[dict[str, Any]] = []
-        self._hear()
+        self._read()
 
-    def _hear(self) -> None:
-        message = json.loads(self._socket.recv())
-        self.said.append(message)
-        if message["type"] == "job":
-            self.jobs.append((message["id"], message["status"]))
-            return
-        for printer, fields in message["printers"].items():
-            self.printers.setdefault(printer, {}).update(fields)
-        for printer in message.get("gone", ()):
-            self.printers.pop(printer, None)
-        self._socket.send(json.dumps({"ack": message["seq"]}))
+    def _read(self) -> None:
+        frame = json.loads(self._socket.recv())
+        self.said.append(frame)
+        lacking = self.hear(frame)
+        self._socket.send(json.dumps({"type": "ack", "seq": frame["seq"]}))
+        if lacking:
+            self._socket.send(json.dumps({"type": "resync", "printers": lacking}))
 
     def until(self, seen: Callable[[Live], Any], what: str, seconds: float = PATIENCE) -> None:
         """Read on until what was told says so."""
         deadline = time.monotonic() + seconds
         while not seen(self):
             assert time.monotonic() < deadline, f"Not told in {seconds:g} s that {what}: {self.printers}, {self.jobs}"
-            self._hear()
+            self._read()

@@ -1,0 +1,539 @@
+"""One per web process: hears what printers say and what changes in the database, and tells every viewer.
+
+What everybody may see of a printer (its *base*) is worked out and encoded once for all viewers; who sees the same set
+of printers shares the very same frames. Only the *overlay* (whose print it is) differs from viewer to viewer.
+
+Frames, each with a ``seq`` that grows (with gaps), which the viewer answers with ``{"type": "ack", "seq": n}``:
+
+- ``snapshot``: ``printers``, {id: base}, whole; ``all`` is true when there are no others.
+- ``changes``: ``printers``, {id: JSON merge patch (RFC 7396) of the base}; ``gone``, ids that may no longer be seen.
+- ``overlay``: ``printers``, {id: what is laid over the base for this viewer, or null}.
+- ``versions``, every 5 s: ``printers``, {id: [fence, n, revision, age in s]}. A base carries the first three as ``v``;
+  where they differ a frame was lost, and ``{"type": "resync", "printers": [ids]}`` asks for it.
+- ``jobs``: ``jobs``, {id: status}, of own jobs; for staff of all.
+
+A change of state is told at once, numbers at most twice a second. Daphne has no back-pressure: who leaves more than
+three frames unanswered is told nothing more until they are answered, then only the newest; after 30 s it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import orjson
+import structlog
+from channels.db import database_sync_to_async
+from django.conf import settings
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from farm.events import EVENTS
+from printers import telemetry
+from printers.models import Printer
+from printers.views import Facts, base_view, overlay, read_facts
+
+log = structlog.get_logger(__name__)
+
+#: s: a batching window; between two frames of numbers; between two frames of versions; between two looks at rights
+WINDOW, NUMBERS_EVERY, VERSIONS_EVERY, RECHECK = 0.005, 0.5, 5.0, 60.0
+#: unanswered frames until a viewer waits; s until it is closed
+MOST_OPEN, CLOSE_AFTER = 3, 30.0
+#: s without any viewer until the hub rests; s of silence until Redis is asked, and again until it is given up
+REST_AFTER, REDIS_SILENT = 30.0, 10.0
+#: close codes, as in HTTP
+UNAUTHORISED, TOO_SLOW = 4401, 4408
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What a viewer may be told now. ``user_id`` is None for a screen that is nobody's."""
+
+    user_id: UUID | None
+    staff: bool
+    roles: dict[str, int]  # printer id -> the strongest role, for every printer that may be seen
+
+
+class Viewer:
+    """One open socket, as the hub sees it. ``rights`` asks anew who it is (None: may no longer be here)."""
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        close: Callable[[int], Awaitable[None]],
+        rights: Callable[[], Awaitable[Rights | None]],
+    ) -> None:
+        self._send, self.close, self.ask_rights = send, close, rights
+        self.rights = Rights(user_id=None, staff=False, roles={})
+        self.recheck_at = 0.0
+        self.overlays: dict[str, dict[str, Any]] = {}
+        self.open: deque[tuple[int, float]] = deque()  # seq, when it was sent
+        self.left = False
+        self.missed: set[str] = set()
+        self.missed_jobs: dict[str, str] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Is told nothing until it answers."""
+        return len(self.open) > MOST_OPEN
+
+    async def send(self, seq: int, frame: str) -> None:
+        self.open.append((seq, time.monotonic()))
+        await self._send(frame)
+
+    def acked(self, seq: int) -> None:
+        while self.open and self.open[0][0] <= seq:
+            self.open.popleft()
+
+    def too_slow(self, now: float) -> bool:
+        return bool(self.open) and now - self.open[0][1] > CLOSE_AFTER
+
+
+@dataclass(slots=True)
+class Known:
+    """One printer: what is known, and what viewers were told."""
+
+    facts: Facts
+    snapshot: telemetry.Snapshot | None = None
+    heard_at: float | None = None  # monotonic s
+    base: dict[str, Any] = field(default_factory=dict)
+    whole: bytes = b""  # the base, encoded
+    revision: int = 0
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (self.snapshot.fence, self.snapshot.n) if self.snapshot else (0, 0)
+
+    def now(self) -> telemetry.Snapshot | None:
+        """The newest snapshot with its present age."""
+        if self.snapshot is None or self.heard_at is None:
+            return None
+        return replace(self.snapshot, age=max(0.0, time.monotonic() - self.heard_at))
+
+    def falls_silent(self) -> bool:
+        return not self.base.get("stale", True) and (now := self.now()) is not None and now.stale
+
+    def renew(self) -> dict[str, Any]:
+        """Work the base out anew; the merge patch from what was told before, {} if nothing moved."""
+        new, told = base_view(self.facts, self.now()), self.base.get("v", [0, 0, 0])
+        patch = merge_patch({key: value for key, value in self.base.items() if key != "v"}, new)
+        if not patch and self.base:
+            return {}
+        self.revision = self.revision + 1 if tuple(told[:2]) == self.version else 0
+        patch["v"] = new["v"] = [*self.version, self.revision]
+        self.base, self.whole = new, orjson.dumps(new)
+        return patch
+
+
+class Hub:
+    """Everything that one web process tells. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Known] = {}
+        self.viewers: dict[Viewer, frozenset[str]] = {}  # and its audience
+        self.seq = 0
+        self._news: set[str] = set()
+        self._numbers: set[str] = set()
+        self._numbers_at = self._versions_at = self._looked_at = 0.0
+        self._unread: set[str] = set()  # the database changed
+        self._lost: set[str] = set()  # a newer state is in Redis
+        self._jobs: dict[str, tuple[str, str]] = {}  # job id -> owner, status
+        self._everything = self._everybody = False
+        self._wake = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._alone_since: float | None = None
+
+    # -- viewers
+    async def join(self, viewer: Viewer) -> bool:
+        """Tell it everything, and from now on every change. False when it may not be here."""
+        async with self._starting:
+            if not self._tasks:
+                await self._start()
+        return await self._look_again(viewer)
+
+    def leave(self, viewer: Viewer) -> None:
+        viewer.left = True
+        self.viewers.pop(viewer, None)
+        self._alone_since = time.monotonic() if not self.viewers else None
+
+    async def acked(self, viewer: Viewer, seq: int) -> None:
+        waited = viewer.waits
+        viewer.acked(seq)
+        if waited and not viewer.waits and viewer in self.viewers:
+            missed, viewer.missed = viewer.missed, set()
+            jobs, viewer.missed_jobs = viewer.missed_jobs, {}
+            await self._tell_whole(viewer, missed)
+            await self._tell_jobs(viewer, jobs)
+
+    async def resync(self, viewer: Viewer, printer_ids: Iterable[str]) -> None:
+        await self._tell_whole(viewer, printer_ids)
+
+    async def _look_again(self, viewer: Viewer) -> bool:
+        """Ask anew who this is and what they may see. False, and closed, when they may no longer be here."""
+        viewer.recheck_at = time.monotonic() + RECHECK
+        rights = await viewer.ask_rights()
+        if viewer.left:
+            return False
+        if rights is None:
+            self.leave(viewer)
+            await viewer.close(UNAUTHORISED)
+            return False
+        first, before = viewer not in self.viewers, self.viewers.get(viewer, frozenset())
+        audience = frozenset(rights.roles.keys() & self.known.keys())
+        viewer.rights = rights
+        self.viewers[viewer], self._alone_since = audience, None
+        if gone := sorted(before - audience):
+            for key in gone:
+                viewer.overlays.pop(key, None)
+            viewer.missed.difference_update(gone)
+            await self._frame([viewer], b'"type":"changes","printers":{},"gone":' + orjson.dumps(gone))
+        if first or audience - before:
+            await self._tell_whole(viewer, audience - before, first=first)
+        await self._tell_overlays(viewer, audience)
+        return True
+
+    # -- what is told
+    async def _frame(self, viewers: Iterable[Viewer], body: bytes) -> None:
+        """One frame, encoded once, to all of these."""
+        self.seq += 1
+        frame = (b'{"seq":%d,' % self.seq + body + b"}").decode()
+        for viewer in viewers:
+            try:
+                await viewer.send(self.seq, frame)
+            except Exception as error:  # noqa: BLE001 - its socket is gone: it must not stop the others
+                log.info("viewer_lost", error=str(error))
+                self.leave(viewer)
+
+    async def _tell_whole(self, viewer: Viewer, printer_ids: Iterable[str], *, first: bool = False) -> None:
+        keys = [key for key in printer_ids if key in self.viewers.get(viewer, ()) and key in self.known]
+        if not keys and not first:
+            return
+        if viewer.waits:
+            viewer.missed.update(keys)
+            return
+        for key in keys:
+            if not self.known[key].base:
+                self.known[key].renew()
+            viewer.overlays.pop(key, None)
+        bases = b",".join(b'"%s":%s' % (key.encode(), self.known[key].whole) for key in keys)
+        everything = b"true" if first else b"false"
+        await self._frame([viewer], b'"type":"snapshot","all":' + everything + b',"printers":{' + bases + b"}")
+        await self._frame([viewer], self._versions(keys))
+        await self._tell_overlays(viewer, keys, waits=False)  # they belong to this snapshot
+
+    async def _tell_overlays(self, viewer: Viewer, printer_ids: Iterable[str], *, waits: bool | None = None) -> None:
+        """What is laid over these for this viewer, where it is no longer what it was told."""
+        changed: dict[str, dict[str, Any]] = {}
+        for key in printer_ids:
+            known = self.known.get(key)
+            if known is None:
+                continue
+            role = viewer.rights.roles.get(key, 0)
+            now = overlay(known.facts, known.snapshot, viewer.rights.user_id, role)
+            if now != viewer.overlays.get(key, {}):
+                changed[key] = now
+        if viewer.waits if waits is None else waits:
+            viewer.missed |= changed.keys()
+        elif changed:
+            viewer.overlays |= changed
+            told = {key: now or None for key, now in changed.items()}
+            await self._frame([viewer], b'"type":"overlay","printers":' + orjson.dumps(told))
+
+    async def _tell_jobs(self, viewer: Viewer, jobs: dict[str, str]) -> None:
+        if viewer.waits:
+            viewer.missed_jobs.update(jobs)
+        elif jobs:
+            await self._frame([viewer], b'"type":"jobs","jobs":' + orjson.dumps(jobs))
+
+    def _versions(self, printer_ids: Iterable[str]) -> bytes:
+        versions = {}
+        for key in printer_ids:
+            known = self.known[key]
+            now = known.now() if known.facts.printer.enabled else None
+            versions[key] = [*known.base.get("v", (0, 0, 0)), None if now is None else round(now.age, 1)]
+        return b'"type":"versions","printers":' + orjson.dumps(versions)
+
+    def _audiences(self) -> dict[frozenset[str], list[Viewer]]:
+        """Who sees the same printers, without those who wait."""
+        found: dict[frozenset[str], list[Viewer]] = {}
+        for viewer, audience in self.viewers.items():
+            if not viewer.waits:
+                found.setdefault(audience, []).append(viewer)
+        return found
+
+    async def _tell_changes(self, due: set[str], news: set[str]) -> None:
+        """The patches of all that are ``due``; overlays only of ``news``: no number moves them."""
+        patches = {key: patch for key in due if key in self.known and (patch := self.known[key].renew())}
+        encoded = {key: b'"%s":%s' % (key.encode(), orjson.dumps(patch)) for key, patch in patches.items()}
+        for viewer, audience in self.viewers.items():
+            if viewer.waits:
+                viewer.missed |= audience & patches.keys()
+        for audience, viewers in self._audiences().items():
+            if parts := [encoded[key] for key in audience & encoded.keys()]:
+                await self._frame(viewers, b'"type":"changes","printers":{' + b",".join(parts) + b"}")
+        for viewer, audience in list(self.viewers.items()):
+            await self._tell_overlays(viewer, audience & news)
+
+    # -- the loop
+    async def _run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._until_due())
+                self._wake.clear()
+                await asyncio.sleep(WINDOW)
+            except TimeoutError:
+                pass
+            try:
+                await self._turn()
+            except Exception:
+                # e.g. the database is away: nothing is forgotten, and told when it is back
+                log.exception("viewers_not_told")
+                await asyncio.sleep(1)
+                self._wake.set()
+
+    def _until_due(self) -> float:
+        """s until numbers may be told, a second at most."""
+        due = self._numbers_at + NUMBERS_EVERY - time.monotonic()
+        return min(1.0, max(0.0, due)) if self._numbers else 1.0
+
+    async def _turn(self) -> None:
+        now = time.monotonic()
+        await self._read()
+        await self._recheck(now)
+        if now - self._looked_at >= 1.0:
+            await self._look_after(now)
+        news, self._news = self._news, set()
+        due = set(news)
+        if self._numbers and now - self._numbers_at >= NUMBERS_EVERY:
+            due |= self._numbers
+            self._numbers, self._numbers_at = set(), now
+        if due:
+            await self._tell_changes(due, news)
+        await self._tell_all_jobs()
+
+    async def _tell_all_jobs(self) -> None:
+        jobs, self._jobs = self._jobs, {}
+        for viewer in list(self.viewers) if jobs else ():
+            mine = {
+                job: status
+                for job, (owner, status) in jobs.items()
+                if viewer.rights.staff or owner == str(viewer.rights.user_id)
+            }
+            await self._tell_jobs(viewer, mine)
+
+    async def _recheck(self, now: float) -> None:
+        for viewer in list(self.viewers):
+            if self._everybody or now >= viewer.recheck_at:
+                await self._look_again(viewer)
+        self._everybody = False
+
+    async def _look_after(self, now: float) -> None:
+        """Once a second: who fell silent, who does not read, whether versions are due, whether anybody is here."""
+        self._looked_at = now
+        self._news |= {key for key, known in self.known.items() if known.falls_silent()}
+        for viewer in [viewer for viewer in self.viewers if viewer.too_slow(now)]:
+            self.leave(viewer)
+            await viewer.close(TOO_SLOW)
+        if now - self._versions_at >= VERSIONS_EVERY:
+            self._versions_at = now
+            for audience, viewers in self._audiences().items():
+                if known := audience & self.known.keys():
+                    await self._frame(viewers, self._versions(known))
+        if self._alone_since is not None and now - self._alone_since > REST_AFTER:
+            self._rest()
+
+    # -- what is known
+    async def _read(self) -> None:
+        """What the database and Redis say of what changed there."""
+        if self._everything:
+            self._everything = False
+            try:
+                await self._read_everything()
+            except Exception:
+                self._everything = True
+                raise
+        unread, lost = self._unread & self.known.keys(), self._lost & self.known.keys()
+        if unread or lost:
+            facts, snapshots = await _read_printers(unread, lost)
+            self._unread -= unread
+            self._lost -= lost
+            for key, fresh in facts.items():
+                self.known[key].facts = fresh
+            for key, snapshot in snapshots.items():
+                self._take(key, snapshot)
+            self._news |= facts.keys() | snapshots.keys()
+
+    async def _read_everything(self) -> None:
+        facts, snapshots = await _read_printers(None, None)
+        for key in self.known.keys() - facts.keys():
+            del self.known[key]
+        for key, fresh in facts.items():
+            if key in self.known:
+                self.known[key].facts = fresh
+            else:
+                self.known[key] = Known(fresh)
+        for key, snapshot in snapshots.items():
+            self._take(key, snapshot)
+        self._news |= self.known.keys()
+        self._unread, self._lost = set(), set()
+
+    def _take(self, key: str, snapshot: telemetry.Snapshot) -> None:
+        """A snapshot, if it is newer than ours."""
+        known = self.known.get(key)
+        if known is None or (snapshot.fence, snapshot.n) < known.version:
+            return
+        known.snapshot = snapshot
+        known.heard_at = max(known.heard_at or 0.0, time.monotonic() - snapshot.age)
+
+    def _hear_states(self, states: dict[str, Any]) -> None:
+        for key, said in states.items():
+            known = self.known.get(key)
+            if known is None or (said["fence"], said["n"]) <= known.version:
+                continue
+            before, state = known.snapshot, telemetry.from_json(said["state"])
+            self._take(key, telemetry.Snapshot(state=state, age=0.0, fence=said["fence"], n=said["n"]))
+            news = before is None or known.base.get("stale", True) or _differ(before.state, state)
+            (self._news if news else self._numbers).add(key)
+
+    def _hear_versions(self, heard: dict[str, Any]) -> None:
+        now = time.monotonic()
+        for key, (fence, n, age) in heard.items():
+            known = self.known.get(key)
+            if known is None:
+                continue
+            if (fence, n) > known.version:
+                self._lost.add(key)
+            known.heard_at = max(known.heard_at or 0.0, now - age)
+            if known.base.get("stale", True) and known.snapshot is not None:
+                self._news.add(key)
+
+    def _hear_event(self, event: dict[str, Any]) -> None:
+        if event["type"] == "printer":
+            self._unread.add(event["printer_id"])
+        elif event["type"] == "job":
+            self._jobs[event["job_id"]] = (event["owner_id"], event["status"])
+        elif event["type"] == "access":
+            self._everything = self._everybody = True
+
+    def _hear(self, channel: str, data: bytes) -> None:
+        said = orjson.loads(data)
+        if channel == EVENTS:
+            self._hear_event(said)
+        else:
+            self._hear_states(said.get("states", {}))
+            self._hear_versions(said.get("heard", {}))
+        self._wake.set()
+
+    # -- Redis
+    async def _start(self) -> None:
+        channel = await _subscribed()
+        self._everything = True
+        try:
+            await self._read()
+        except BaseException:
+            await _close(channel)
+            raise
+        self._tasks = [asyncio.create_task(self._listen(channel)), asyncio.create_task(self._run())]
+
+    def _rest(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        self._alone_since = None
+
+    async def _listen(self, channel: PubSub | None) -> None:
+        """For ever: after a break everything is read anew, as nobody knows what was said meanwhile."""
+        while True:
+            try:
+                if channel is None:
+                    channel = await _subscribed()
+                    self._everything = self._everybody = True
+                    self._wake.set()
+                await self._listen_to(channel)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("hub_without_redis", error=str(error))
+                await asyncio.sleep(0.5)
+            finally:
+                if channel is not None:
+                    await _close(channel)
+                channel = None
+
+    async def _listen_to(self, channel: PubSub) -> None:
+        asked = False
+        while True:
+            message = await channel.get_message(timeout=REDIS_SILENT)
+            if message is not None:
+                asked = False
+                if message["type"] == "message":
+                    self._hear(message["channel"].decode(), message["data"])
+            elif asked:
+                raise TimeoutError("Redis says nothing.")
+            else:
+                await channel.ping()
+                asked = True
+
+
+def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7396) that makes ``new`` of ``old``. Pure. None is the same as absent."""
+    patch: dict[str, Any] = {key: None for key in old.keys() - new.keys() if old[key] is not None}
+    for key, value in new.items():
+        was = old.get(key)
+        if isinstance(value, dict) and isinstance(was, dict):
+            if inner := merge_patch(was, value):
+                patch[key] = inner
+        elif value != was or (key not in old and value is not None):
+            patch[key] = value
+    return patch
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """More than numbers moved."""
+    old, new = before.job, after.job
+    same = before.status == after.status and before.message == after.message
+    return not same or (old.file if old else None) != (new.file if new else None)
+
+
+@database_sync_to_async
+def _read_printers(
+    unread: Collection[str] | None, lost: Collection[str] | None
+) -> tuple[dict[str, Facts], dict[str, telemetry.Snapshot]]:
+    """What the database says of some printers and Redis of some; None: of all."""
+    rows = Printer.objects.select_related("profile")
+    found = list(rows if unread is None else rows.filter(pk__in=[UUID(key) for key in unread]) if unread else ())
+    facts = read_facts(found) if found else {}
+    snapshots = telemetry.read([row.pk for row in found] if lost is None else [UUID(key) for key in lost])
+    return {str(pk): row for pk, row in facts.items()}, {str(pk): row for pk, row in snapshots.items()}
+
+
+async def _subscribed() -> PubSub:
+    """Both channels. A broken connection must be noticed, not mended in silence: hence no retries."""
+    redis = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0))
+    channel = redis.pubsub()
+    await channel.subscribe(EVENTS, telemetry.LIVE)
+    return channel
+
+
+async def _close(channel: PubSub) -> None:
+    await channel.aclose()
+    await channel.connection_pool.disconnect()
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """This event loop's."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]
