@@ -16,7 +16,6 @@ from jobs.models import Job, JobEvent, Print, PrinterPace
 from jobs.pace import RECENT, SHORTEST, Evidence, Pace, Source, measured, pace
 from jobs.states import PRINT_LIVE, PrintStatus
 from printers.models import Printer
-from slicing.models import Gcode
 
 #: a print that was one of these took longer than it prints, or nobody knows how long
 _DISTURBED = (PrintStatus.PAUSED, PrintStatus.UNKNOWN)
@@ -66,16 +65,15 @@ def _took(printer: Printer, profile_id: UUID) -> list[tuple[float, float]]:
 
 
 # -- expecting
-def paces(printers: Iterable[Printer]) -> dict[UUID, Pace]:
-    """Of each, in one query."""
-    rows = list(printers)
-    known = _known({row.profile_id for row in rows})
+def paces(profiles: Mapping[UUID, UUID]) -> dict[UUID, Pace]:
+    """Of printers, whose profiles are given. One query."""
+    known = _known(set(profiles.values()))
     return {
-        row.pk: pace(
-            known[row.profile_id].get(row.pk, Evidence()),
-            [evidence for pk, evidence in known[row.profile_id].items() if pk != row.pk],
+        printer_id: pace(
+            known[profile_id].get(printer_id, Evidence()),
+            [evidence for pk, evidence in known[profile_id].items() if pk != printer_id],
         )
-        for row in rows
+        for printer_id, profile_id in profiles.items()
     }
 
 
@@ -97,31 +95,28 @@ def _known(profile_ids: Collection[UUID]) -> defaultdict[UUID, dict[UUID, Eviden
     return found
 
 
-def expected(gcode: Gcode, its: Pace) -> Expected:
-    return Expected(gcode.time_s * its.factor, its.source, its.prints)
-
-
-def of_prints(prints: Iterable[Print]) -> dict[UUID, Expected]:
-    """Of each that has G-code and a printer (select both with them). One query."""
-    return _of({row.pk: (row.gcode, row.printer) for row in prints if row.gcode and row.printer})
+def of_live(printer_ids: Collection[UUID]) -> dict[UUID, float]:
+    """s that the live print on each of these printers takes, begin to end. Two queries."""
+    rows = Print.objects.filter(printer__in=printer_ids, status__in=PRINT_LIVE, gcode__isnull=False)
+    live = list(rows.values_list("printer_id", "printer__profile_id", "gcode__time_s"))
+    known = paces({printer_id: profile_id for printer_id, profile_id, _ in live if printer_id and profile_id})
+    return {pk: time_s * known[pk].factor for pk, _, time_s in live if pk in known and time_s is not None}
 
 
 def of_jobs(jobs: Iterable[Job]) -> dict[UUID, Expected]:
     """Of one copy of each that is sliced (select its G-code and its printer with it): on the printer that it is on, or
-    that it asks for, or on any of the profile that it was sliced for. Three queries."""
+    that it asks for, or on any of the profile that it was sliced for; what is sliced for another profile than its
+    printer's will be sliced anew. Three queries."""
     rows = [job for job in jobs if job.gcode is not None]
     live = Print.objects.filter(job__in=rows, status__in=PRINT_LIVE, gcode__isnull=False, printer__isnull=False)
-    places = {row.job_id: (row.gcode, row.printer) for row in live.select_related("gcode", "printer")}
-    return _of({job.pk: places.get(job.pk, (job.gcode, job.printer)) for job in rows})
-
-
-def _of(places: Mapping[UUID, tuple[Gcode | None, Printer | None]]) -> dict[UUID, Expected]:
-    """By anything: G-code, and the printer that it is for; what is sliced for another profile will be sliced anew."""
-    known = paces(printer for _, printer in places.values() if printer)
+    at = {row.job_id: (row.gcode, row.printer) for row in live.select_related("gcode", "printer")}
+    places = {job.pk: at.get(job.pk, (job.gcode, job.printer)) for job in rows}
+    known = paces({printer.pk: printer.profile_id for _, printer in places.values() if printer})
     usual = usual_paces({gcode.profile_id for gcode, _ in places.values() if gcode})
     found = {}
     for pk, (gcode, printer) in places.items():
         if gcode is not None:
             here = printer is not None and printer.profile_id == gcode.profile_id
-            found[pk] = expected(gcode, known[printer.pk] if printer and here else usual[gcode.profile_id])
+            its = known[printer.pk] if printer and here else usual[gcode.profile_id]
+            found[pk] = Expected(gcode.time_s * its.factor, its.source, its.prints)
     return found

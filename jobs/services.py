@@ -465,6 +465,7 @@ def start_is_open(attempt: Print) -> bool:
 # -- who is on which printer (asked by printers.signals.occupants)
 def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
     """The live print of each printer that has one."""
+    takes = expected.of_live(list(printer_ids))
     live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE)
     live = live.select_related("job__owner", "job__material").annotate(layer_begins=F("gcode__layer_begins"))
     return {
@@ -477,6 +478,7 @@ def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
             status=attempt.status,
             remote_path=attempt.remote_path,
             progress=attempt.progress,
+            expected_s=takes.get(attempt.printer_id),
             material=attempt.job.material.name if attempt.job.material else "",
             layer_begins=bytes(attempt.layer_begins or b""),
         )

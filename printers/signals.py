@@ -29,6 +29,7 @@ class Occupant:
     remote_path: str  # as the printer calls it; "" before the upload
     progress: float
     material: str = ""  # what it is printed with; "" when the file does not say
+    expected_s: float | None = None  # about, from its begin to its end; None: not sliced yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from jobs import expected
+from jobs import expected, services
 from jobs.models import Job, JobEvent, Print, PrinterPace
-from jobs.pace import RECENT, Source
+from jobs.pace import RECENT, Pace, Source
 from jobs.states import JobStatus, PrintStatus
 from printers.models import Printer
 from slicing.models import Gcode, PrinterProfile
@@ -50,7 +50,11 @@ def done(on: Printer, owner: Any, made: Gcode, took: float | None, *ways: PrintS
 
 
 def factor(printer: Printer) -> float:
-    return expected.paces([printer])[printer.pk].factor
+    return its_pace(printer).factor
+
+
+def its_pace(printer: Printer) -> Pace:
+    return expected.paces({printer.pk: printer.profile_id})[printer.pk]
 
 
 def test_a_printer_is_expected_to_take_what_it_took(cast: Cast, hour: Gcode) -> None:
@@ -76,7 +80,7 @@ def test_another_printer_is_moved_by_half_at_most_and_one_of_another_profile_not
     assert factor(cast.cellar) == pytest.approx(1.25**0.5)
     Printer.objects.filter(pk=cast.cellar.pk).update(profile=far)
     cast.cellar.refresh_from_db()
-    assert expected.paces([cast.cellar])[cast.cellar.pk].source == Source.GCODE
+    assert its_pace(cast.cellar).source == Source.GCODE
     assert factor(cast.cellar) == 1.0
 
 
@@ -221,3 +225,12 @@ def words(client: Client, path: str) -> str:
     answer = client.get(path)
     assert answer.status_code == 200
     return " ".join(re.sub(r"<[^>]+>", " ", html.unescape(answer.content.decode())).split()).replace(" ,", ",")
+
+
+def test_who_shows_printers_knows_about_how_long_their_prints_take(cast: Cast, hour: Gcode) -> None:
+    slowly(cast, hour)
+    assert services.occupants([cast.anvil.pk]) == {}
+    live = attempt(job(cast.sam), cast.anvil)
+    assert services.occupants([cast.anvil.pk])[cast.anvil.pk].expected_s is None, "not sliced yet"
+    Print.objects.filter(pk=live.pk).update(gcode=hour)
+    assert services.occupants([cast.anvil.pk])[cast.anvil.pk].expected_s == pytest.approx(1.5**0.8 * HOUR)
