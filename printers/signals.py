@@ -30,6 +30,7 @@ class Occupant:
     progress: float
     material: str = ""  # what it is printed with; "" when the file does not say
     expected_s: float | None = None  # about, from its begin to its end; None: not sliced yet
+    layer_begins: bytes = b""  # in the file that is printed, see slicing.layering; empty: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -213,6 +213,7 @@ def to_json(state: PrinterState) -> dict[str, Any]:
             "progress": round(job.progress, 3),
             "elapsed_s": _rounded(job.elapsed_s),
             "left_s": _rounded(job.left_s),
+            **({} if job.read is None else {"read": round(job.read, 4)}),
         },
         "ended": ended
         and {

@@ -24,6 +24,10 @@ def layer_at(begins: bytes, progress: float) -> int:
     return bisect_right(unpacked(begins), round(progress * WHOLE))
 
 
+def layers_in(begins: bytes) -> int:
+    return len(begins) // 2
+
+
 def unpacked(begins: bytes) -> array[int]:
     found = array("H")
     found.frombytes(begins)

@@ -102,7 +102,7 @@ export class Stage {
   frame(centre = this.focus.centre, radius = this.focus.radius, anew = true) {
     this.focus = { centre: centre.clone(), radius };
     const narrow = Math.min(1, this.camera.aspect);
-    const far = (radius * 1.08) / Math.sin((this.camera.fov * Math.PI) / 360) / narrow;
+    const far = (radius * 0.96) / Math.sin((this.camera.fov * Math.PI) / 360) / narrow;
     const from = anew ? new Vector3(0.52, -0.85, 0.55) : this.camera.position.clone().sub(this.controls.target);
     this.controls.target.copy(centre);
     this.camera.position.copy(centre).add(from.normalize().multiplyScalar(far));

@@ -85,6 +85,8 @@ class LiveJob:
 
     file: str
     progress: float  # 0..1
+    #: the part of the file that was read, 0..1, where ``progress`` is something else; tells the layer
+    read: float | None = None
     elapsed_s: float | None = None
     left_s: float | None = None
 

@@ -93,13 +93,23 @@ def job_from(objects: Objects, estimate_s: float | None = None) -> LiveJob | Non
     stats = objects.get("print_stats") or {}
     if not stats.get("filename"):
         return None
-    progress = (objects.get("display_status") or objects.get("virtual_sdcard") or {}).get("progress")
-    done = min(max(float(progress or 0), 0.0), 1.0)
+    done = _share(objects.get("display_status") or objects.get("virtual_sdcard"))
+    read = _share(objects.get("virtual_sdcard")) if objects.get("virtual_sdcard") else done
     printed_s = float(stats.get("print_duration") or 0)
     left_s = max(estimate_s - printed_s, 0.0) if estimate_s else None
     if printed_s > 0 and done > 0.02:  # noqa: PLR2004 - below two per cent a projection says nothing
         left_s = printed_s * (1 - done) / done
-    return LiveJob(file=stats["filename"], progress=done, elapsed_s=stats.get("total_duration"), left_s=left_s)
+    return LiveJob(
+        file=stats["filename"],
+        progress=done,
+        read=read if read != done else None,
+        elapsed_s=stats.get("total_duration"),
+        left_s=left_s,
+    )
+
+
+def _share(found: Mapping[str, Any] | None) -> float:
+    return min(max(float((found or {}).get("progress") or 0), 0.0), 1.0)
 
 
 def ended_from_job(job: Mapping[str, Any], objects: Objects) -> Ended | None:

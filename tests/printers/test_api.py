@@ -23,7 +23,8 @@ from printers.credentials import unseal
 from printers.drivers.base import LiveJob, PrinterState, PrinterStatus, Temperature, Unauthorised, Unclear
 from printers.models import BedClear, Command, CommandKind, CommandStatus, Grant, Lease, Printer, Role
 from printers.services import bed_is_clear
-from slicing.models import PrinterProfile
+from slicing.layering import packed
+from slicing.models import Gcode, PrinterProfile, ProfileRevision
 from tests.api import api, ok, refused
 from tests.cast import KEY, Cast, as_, attempt, falls_silent, grant, job, person, says
 from tests.machines import Machines, away
@@ -511,7 +512,7 @@ SHAPE = {
     "status", "stale", "age", "message", "temperatures", "bed_clear", "bed", "job", "name", "place", "enabled",
     "maintenance",
 }  # fmt: skip
-FOR_EVERYONE = {"progress", "elapsed_s", "left_s", "status"}
+FOR_EVERYONE = {"progress", "elapsed_s", "left_s", "status", "material", "layer", "layers"}
 FOR_A_FEW = FOR_EVERYONE | {"id", "print", "file", "person"}
 
 
@@ -531,7 +532,7 @@ def test_a_print_is_told_to_its_owner_and_operators_and_only_its_progress_to_oth
     for user in (cast.sam, cast.olivia, cast.ada):
         assert state(user, cast.anvil)["job"] == {
             "progress": 0.421, "elapsed_s": 600.0, "left_s": 2700.0, "status": "printing", "id": str(live.job_id),
-            "print": str(live.pk), "file": "gift.stl", "person": "Sam",
+            "print": str(live.pk), "file": "gift.stl", "person": "Sam", "material": "", "layer": None, "layers": None,
         }  # fmt: skip
     shown = api(cast.tina).get(at(cast.anvil, "state"))
     assert set(ok(shown)["job"]) == FOR_EVERYONE
@@ -541,12 +542,51 @@ def test_a_print_is_told_to_its_owner_and_operators_and_only_its_progress_to_oth
 
 def test_a_print_begun_at_the_machine_is_shown_as_nobodys(cast: Cast) -> None:
     says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file="private.gcode", progress=0.5))
+def test_who_waits_for_a_printer_is_told_to_its_owner_and_operators_and_to_others_how_many(cast: Cast) -> None:
+    first, second = (
+        job(owner, name=name, printer=cast.anvil) for owner, name in ((cast.sam, "gift.stl"), (cast.tina, "b.stl"))
+    )
+    job(cast.tina, printer=cast.anvil, hold=True)
+    job(cast.tina)
+    assert state(cast.sam, cast.anvil)["next"] == {"id": str(first.pk), "file": "gift.stl", "person": "Sam"}
+    assert state(cast.olivia, cast.anvil)["next"]["person"] == "Sam"
+    shown = state(cast.tina, cast.anvil)
+    assert (shown["waiting"], shown["next"]) == (2, None), "the first is not hers"
+    type(first).objects.filter(pk=first.pk).update(status=JobStatus.CANCELLED)
+    assert state(cast.tina, cast.anvil)["next"]["id"] == str(second.pk)
+
+
+def test_what_it_prints_with_is_told_to_everyone(cast: Cast) -> None:
+    revision = ProfileRevision.objects.filter(kind="material").first()
+    assert revision is not None
+    attempt(job(cast.sam, material=revision), cast.anvil)
+    assert state(cast.tina, cast.anvil)["job"]["material"] == revision.name
+
+
+def test_the_layer_that_is_printed_is_told_to_everyone(cast: Cast) -> None:
+    code = gcode(cast.anvil)
+    Gcode.objects.filter(pk=code.pk).update(layer_begins=packed([0.1, 0.3, 0.4, 0.9]))
+    live = attempt(job(cast.sam, gcode=code), cast.anvil, gcode=code)
+
+    def layer(**said: Any) -> tuple[int, int]:
+        says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file=live.remote_path, **said))
+        found = state(cast.tina, cast.anvil)["job"]
+        return found["layer"], found["layers"]
+
+    assert layer(progress=0.05) == (0, 4)
+    assert layer(progress=0.421) == (3, 4)
+    assert layer(progress=0.9, read=0.35) == (2, 4), "progress of time says nothing of the file"
+    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file="private.gcode", progress=0.421))
+    assert state(cast.tina, cast.anvil)["job"]["layer"] is None
+
+
     assert state(cast.olivia, cast.anvil)["job"] == {
         "progress": 0.5, "elapsed_s": None, "left_s": None, "status": "external", "id": None, "print": None,
-        "file": "private.gcode", "person": None,
+        "file": "private.gcode", "person": None, "material": "", "layer": None, "layers": None,
     }  # fmt: skip
     assert state(cast.sam, cast.anvil)["job"] == {
-        "progress": 0.5, "elapsed_s": None, "left_s": None, "status": "external",
+        "progress": 0.5, "elapsed_s": None, "left_s": None, "status": "external", "material": "", "layer": None,
+        "layers": None,
     }  # fmt: skip
 
 

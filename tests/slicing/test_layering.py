@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slicing.layering import layer_at, packed, unpacked
+from slicing.layering import layer_at, layers_in, packed, unpacked
 
 
 def test_the_layer_is_the_last_that_has_begun() -> None:
@@ -19,6 +19,7 @@ def test_two_bytes_a_layer_whatever_the_machine() -> None:
     begins = packed([0, 0.5, 1])
     assert begins == b"\x00\x00\x00\x80\xff\xff"
     assert list(unpacked(begins)) == [0, 0x8000, 0xFFFF]
+    assert layers_in(begins) == 3
 
 
 def test_what_is_out_of_range_is_an_end() -> None:

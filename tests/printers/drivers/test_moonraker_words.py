@@ -262,6 +262,14 @@ def test_time_left_comes_from_the_slicer_first_and_from_progress_later() -> None
     assert getattr(job_from(early), "left_s", 0) is None
 
 
+def test_what_is_read_of_the_file_is_said_where_progress_is_the_slicers_own() -> None:
+    plain = job_from({"print_stats": printing(), "virtual_sdcard": {"progress": 0.25}})
+    same = {"virtual_sdcard": {"progress": 0.25}, "display_status": {"progress": 0.25}}
+    timed = {"virtual_sdcard": {"progress": 0.25}, "display_status": {"progress": 0.4}}
+    found = [job_from({"print_stats": printing(), **objects}) for objects in (same, timed)]
+    assert [(job.progress, job.read) for job in (plain, *found) if job] == [(0.25, None), (0.25, None), (0.4, 0.25)]
+
+
 def test_the_useful_line_of_a_message_is_the_first_that_is_not_empty() -> None:
     assert (
         first_line("\nPrinter is not ready\nThe klippy host software is attempting to connect.")
