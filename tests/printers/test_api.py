@@ -26,7 +26,7 @@ from printers.services import bed_is_clear
 from slicing.layering import packed
 from slicing.models import Gcode, PrinterProfile, ProfileRevision
 from tests.api import api, ok, refused
-from tests.cast import KEY, Cast, as_, attempt, falls_silent, grant, job, person, says
+from tests.cast import KEY, Cast, as_, attempt, falls_silent, gcode, grant, job, person, says
 from tests.machines import Machines, away
 
 pytestmark = pytest.mark.django_db
