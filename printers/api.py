@@ -152,7 +152,7 @@ class OneCommandSerializer(CommandSerializer):
     )
 
     class Meta(CommandSerializer.Meta):
-        fields: ClassVar[list[str]] = [*CommandSerializer.Meta.fields, "answer"]
+        fields = [*CommandSerializer.Meta.fields, "answer"]  # noqa: RUF012 - as its parent's
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField(), allow_null=True))
     def get_answer(self, command: Command) -> list[str] | None:

@@ -77,7 +77,7 @@ def _every(heat: Heat) -> float:
 
 def read(printer_id: UUID | str) -> list[Sample]:
     """The samples of the last half hour, oldest first."""
-    found: list[Any] = telemetry.client().lrange(_key(printer_id), 0, -1)  # type: ignore[assignment]
+    found: list[Any] = telemetry.client().lrange(_key(printer_id), 0, -1)
     since = time.time() - KEPT
     return [sample for line in found if (sample := _sample(line.decode())).at >= since]
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -80,9 +81,10 @@ def heat(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Nozzle and bed as a material wants them, or every heater off."""
     row, asked = access.get(person(request), pk, Role.OPERATE), request.POST.get("material", "")
     targets = _off(request, row) if asked == "off" else _as_wanted_by(asked)
-    for name, target in targets.items():
-        args = {"heater": name, "target": target}
-        request_command(row, CommandKind.SET_TEMPERATURE, args, by=person(request))
+    with transaction.atomic():  # all or none
+        for name, target in targets.items():
+            args = {"heater": name, "target": target}
+            request_command(row, CommandKind.SET_TEMPERATURE, args, by=person(request))
     return redirect("printer-commands" if by_htmx(request) else "printer", pk=row.pk)
 
 
@@ -147,7 +149,7 @@ def _files(row: Printer, number: str) -> dict[str, Any]:
         page = Paginator(files.on_printer(row), FILES).get_page(number)
     except FarmError as error:
         return {"printer": row, "fault": error.message}
-    return {"printer": row, "page": page, "found": files.known(row, page.object_list)}
+    return {"printer": row, "page": page, "found": files.known(row, list(page.object_list))}
 
 
 @require_POST

@@ -34,6 +34,8 @@ export function paintHeaters(list, temperatures) {
 }
 
 // -- the chart
+const wanted = (target) => target || null;  // a heater that is off wants nothing: no line
+
 export class Chart {
   constructor(figure, printer) {
     this.figure = figure;
@@ -78,7 +80,7 @@ export class Chart {
   take({ now, times, heaters }) {
     const ahead = Date.now() / 1000 - now;  // of this browser's clock
     this.times = times.map((at) => at + ahead);
-    this.heat = new Map(Object.entries(heaters));
+    this.heat = new Map(Object.entries(heaters).map(([name, { actual, target }]) => [name, { actual, target: target.map(wanted) }]));
     this.build();
   }
 
@@ -104,7 +106,7 @@ export class Chart {
     this.times.push(at);
     for (const [name, column] of this.heat) {
       column.actual.push(known[name]?.actual ?? null);
-      column.target.push(known[name]?.target ?? null);
+      column.target.push(wanted(known[name]?.target));
     }
     while (this.times[0] < at - KEPT - 60) {
       this.times.shift();
@@ -145,7 +147,7 @@ export class Chart {
         y: { range: (_, low, high) => [0, Math.max(50, Math.ceil(((high ?? 0) * 1.08) / 10) * 10)] },
       },
       axes: [
-        { ...axis, space: 70, values: (_, ticks) => ticks.map((at) => shownTime(new Date(at * 1000))) },
+        { ...axis, size: 28, space: 70, values: (_, ticks) => ticks.map((at) => shownTime(new Date(at * 1000))) },
         { ...axis, size: 44, space: 34, values: (_, ticks) => ticks.map((value) => `${value}°`) },
       ],
     };

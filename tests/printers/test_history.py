@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -16,9 +15,8 @@ COLD = {"tool0": Temperature(actual=21.3, target=0.0), "chamber": Temperature(ac
 
 
 @pytest.fixture(autouse=True)
-def _empty() -> Iterator[None]:
+def _empty() -> None:
     telemetry.client().flushdb()
-    return
 
 
 def note(recorder: Recorder, *states: tuple[float, Heat]) -> None:
@@ -62,7 +60,7 @@ def test_only_half_an_hour_is_kept_and_a_silent_printer_is_forgotten() -> None:
     note(Recorder(), *((now - 3 * KEPT + 5 * k, WARM) for k in range(3 * KEPT // 5)))
     assert len(history.read(PRINTER)) == pytest.approx(KEPT / 5, abs=2)
     assert telemetry.client().llen(f"farm:heat:{PRINTER}") < 1.4 * KEPT / 5
-    assert 0 < telemetry.client().ttl(f"farm:heat:{PRINTER}") <= KEPT  # type: ignore[operator]
+    assert 0 < telemetry.client().ttl(f"farm:heat:{PRINTER}") <= KEPT
 
 
 def test_a_new_bridge_goes_on_where_the_old_one_ended() -> None:

@@ -24,7 +24,7 @@ function padKeys(form) {
     if (!meant || event.ctrlKey || event.metaKey || event.altKey || $("fieldset", form).disabled) return;
     event.preventDefault();
     if (event.repeat) return;
-    if (meant.tagName === "BUTTON") form.requestSubmit(meant);
+    if (meant.tagName === "BUTTON") meant.click();
     else meant.checked = true;
   });
 }
