@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "farm.settings")
@@ -21,9 +21,9 @@ from django.http.request import split_domain_port, validate_host
 from django.urls import path
 
 from farm.backpressure import with_backpressure
-from farm.live import TICKET, LiveConsumer
+from farm.live import TICKET, live
 
-live: Any = URLRouter([path("ws/live/", LiveConsumer.as_asgi())])
+sockets: Any = URLRouter([path("ws/live/", cast(Any, live))])
 
 #: bytes of multipart framing around an upload
 _FRAMING = 100_000
@@ -82,4 +82,4 @@ def guard_origin(app: Any) -> Any:
     return guarded
 
 
-application = ProtocolTypeRouter({"http": limit_body(with_backpressure(http)), "websocket": guard_origin(live)})
+application = ProtocolTypeRouter({"http": limit_body(with_backpressure(http)), "websocket": guard_origin(sockets)})

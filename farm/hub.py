@@ -113,18 +113,19 @@ class Known:
     def version(self) -> tuple[int, int]:
         return (self.snapshot.fence, self.snapshot.n) if self.snapshot else (0, 0)
 
-    def now(self) -> telemetry.Snapshot | None:
-        """The newest snapshot with its present age."""
-        if self.snapshot is None or self.heard_at is None:
-            return None
-        return replace(self.snapshot, age=max(0.0, time.monotonic() - self.heard_at))
+    def age(self, now: float) -> float | None:
+        """s since a sign of life; None when there was none, or none is looked for."""
+        unheard = self.heard_at is None or not self.facts.printer.enabled
+        return None if unheard else max(0.0, now - (self.heard_at or 0.0))
 
-    def falls_silent(self) -> bool:
-        return not self.base.get("stale", True) and (now := self.now()) is not None and now.stale
+    def falls_silent(self, now: float) -> bool:
+        return not self.base.get("stale", True) and (self.age(now) or 0.0) > telemetry.STALE_AFTER
 
     def renew(self) -> dict[str, Any]:
         """Work the base out anew; the merge patch from what was told before, {} if nothing moved."""
-        new, told = base_view(self.facts, self.now()), self.base.get("v", [0, 0, 0])
+        age = self.age(time.monotonic())
+        heard = replace(self.snapshot, age=age) if self.snapshot and age is not None else None
+        new, told = base_view(self.facts, heard), self.base.get("v", [0, 0, 0])
         patch = merge_patch({key: value for key, value in self.base.items() if key != "v"}, new)
         if not patch and self.base:
             return {}
@@ -256,11 +257,11 @@ class Hub:
             await self._frame([viewer], b'"type":"jobs","jobs":' + orjson.dumps(jobs))
 
     def _versions(self, printer_ids: Iterable[str]) -> bytes:
-        versions = {}
+        now, versions = time.monotonic(), {}
         for key in printer_ids:
             known = self.known[key]
-            now = known.now() if known.facts.printer.enabled else None
-            versions[key] = [*known.base.get("v", (0, 0, 0)), None if now is None else round(now.age, 1)]
+            age = known.age(now)
+            versions[key] = [*known.base.get("v", (0, 0, 0)), None if age is None else round(age, 1)]
         return b'"type":"versions","printers":' + orjson.dumps(versions)
 
     def _audiences(self) -> dict[frozenset[str], list[Viewer]]:
@@ -340,7 +341,7 @@ class Hub:
     async def _look_after(self, now: float) -> None:
         """Once a second: who fell silent, who does not read, whether versions are due, whether anybody is here."""
         self._looked_at = now
-        self._news |= {key for key, known in self.known.items() if known.falls_silent()}
+        self._news |= {key for key, known in self.known.items() if known.falls_silent(now)}
         for viewer in [viewer for viewer in self.viewers if viewer.too_slow(now)]:
             self.leave(viewer)
             await viewer.close(TOO_SLOW)

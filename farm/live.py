@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from channels.auth import get_user
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.sessions.backends.db import SessionStore as _SessionStore
 
 from farm import tickets
-from farm.hub import UNAUTHORISED, Rights, Viewer, hub
+from farm.hub import Rights, Viewer, hub
 from farm.models import User
 from printers import access
 
@@ -31,37 +31,44 @@ TICKET_LIFE = 3600.0
 #: printers that a viewer may ask for at once
 MOST_RESYNC = 2000
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-class LiveConsumer(AsyncWebsocketConsumer):
+
+async def live(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+    """The ASGI application. Not a consumer of Channels: that takes a turn of a thread for each message, and viewers
+    answer every frame."""
+    await receive()  # websocket.connect
+    socket = LiveSocket(scope, send)
+    try:
+        await socket.open()
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await socket.hear(_understood(message.get("text")))
+    finally:
+        hub().leave(socket.viewer)
+
+
+class LiveSocket:
     """One viewer's socket."""
 
-    viewer: Viewer | None = None
-    ticket: dict[str, str] | None = None
+    def __init__(self, scope: dict[str, Any], send: Send) -> None:
+        self._scope, self._send = scope, send
+        self._ticket: dict[str, str] | None = None
+        self._ends_at = time.monotonic() + TICKET_LIFE
+        self.viewer = Viewer(self._tell, self._close, self._rights)
 
-    async def connect(self) -> None:
-        self.ends_at = time.monotonic() + TICKET_LIFE
-        by_ticket = TICKET in self.scope["subprotocols"]
-        await self.accept(TICKET if by_ticket else None)
+    async def open(self) -> None:
+        offered: list[str] = self._scope["subprotocols"]
+        by_ticket = TICKET in offered
+        await self._send({"type": "websocket.accept", "subprotocol": TICKET if by_ticket else None})
         try:
             if by_ticket:
-                self.ticket = await database_sync_to_async(tickets.take)(_second(self.scope["subprotocols"]))
-                if self.ticket is None:
-                    await self.close(code=UNAUTHORISED)
-                    return
-            self.viewer = Viewer(self._tell, self._end, self._rights)
+                self._ticket = await database_sync_to_async(tickets.take)(_second(offered))
             await hub().join(self.viewer)
         except Exception as error:  # noqa: BLE001 - Redis or the database is away: it comes again in a moment
             log.warning("viewer_not_let_in", error=str(error))
-            await self.close(code=1011)
+            await self._close(1011)
 
-    async def disconnect(self, code: int) -> None:
-        if self.viewer is not None:
-            hub().leave(self.viewer)
-
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        said = _understood(text_data)
-        if self.viewer is None or self.viewer.left:
-            return
+    async def hear(self, said: dict[str, Any]) -> None:
         if said.get("type") == "ack" and type(said.get("seq")) is int:
             await hub().acked(self.viewer, said["seq"])
         elif said.get("type") == "resync" and isinstance(said.get("printers"), list):
@@ -69,10 +76,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await hub().resync(self.viewer, dict.fromkeys(wanted))
 
     async def _tell(self, frame: str) -> None:
-        await self.send(text_data=frame)
+        await self._send({"type": "websocket.send", "text": frame})
 
-    async def _end(self, code: int) -> None:
-        await self.close(code=code)
+    async def _close(self, code: int) -> None:
+        await self._send({"type": "websocket.close", "code": code})
 
     # -- who
     async def _rights(self) -> Rights | None:
@@ -81,13 +88,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _who(self) -> User | None:
         """Whose session or ticket this is, if it is still good."""
-        if self.ticket is not None:
-            if time.monotonic() > self.ends_at:
+        if TICKET in self._scope["subprotocols"]:
+            if self._ticket is None or time.monotonic() > self._ends_at:
                 return None
-            return await database_sync_to_async(tickets.holder)(self.ticket)
-        if "session" not in self.scope:
+            return await database_sync_to_async(tickets.holder)(self._ticket)
+        if "session" not in self._scope:
             return None
-        user = await get_user({"session": _SessionStore(self.scope["session"].session_key)})
+        user = await get_user({"session": _SessionStore(self._scope["session"].session_key)})
         return user if isinstance(user, User) and user.is_active else None
 
 
