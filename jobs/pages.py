@@ -185,6 +185,20 @@ def job(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "jobs/job.html", _job(request, row))
 
 
+@require_GET
+def layers(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The layers of a job that is printed, a part of the page of its printer (``?printer=``), whose live layer it
+    follows. For those who may see the job; empty while there are none."""
+    row = access.queue(person(request)).select_related("gcode__profile").filter(pk=pk).first()
+    if row is None:
+        raise NotFound("There is no such job, or you may not see it.")
+    if row.gcode is None or not row.gcode.layers:
+        return HttpResponse()
+    following = printer_access.get(person(request), request.GET.get("printer", ""), Role.VIEW)
+    context = {"job": row, "following": following.pk, "middle": 1, "layers_bed": _bed_words(row.gcode.profile)}
+    return render(request, "jobs/layers.html", context)
+
+
 def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
     user = person(request)
     prints = list(row.prints.select_related("printer", "gcode").order_by("created_at"))

@@ -11,6 +11,7 @@ urlpatterns = [
     path("submit/<uuid:pk>/", pages.options, name="submit-options"),
     path("submit/<uuid:pk>/stands/", pages.stands, name="submit-stands"),
     path("jobs/<uuid:pk>/", pages.job, name="job"),
+    path("jobs/<uuid:pk>/layers/", pages.layers, name="job-layers"),
     path("jobs/<uuid:pk>/again/", pages.again, name="job-again"),
     path("jobs/<uuid:pk>/cancel/", pages.cancel, name="job-cancel"),
     path("jobs/<uuid:pk>/start/", pages.start, name="job-start"),

@@ -3,7 +3,9 @@
 //   data-toolpaths       where its lines are (see web/toolpaths.js); data-layers where its pictures are, with layer 0
 //   data-bed             width, depth, height, and x and y of the front left corner, mm
 //   data-layer-of-printer  follows what that printer prints now, until somebody leafs
-import { $ } from "./farm.js";
+// A place with data-layers-of-printer gets such a panel while that printer prints something that this person may see.
+import { $, $$ } from "./farm.js";
+import { states } from "./live.js";
 import { duration } from "./words.js";
 
 const panels = new WeakMap();
@@ -13,6 +15,7 @@ class Panel {
     this.root = root;
     this.slider = $("[data-layer]", root);
     this.number = Number(this.slider.value);
+    this.following = states.get(root.dataset.layerOfPrinter)?.job?.layer;
     root.addEventListener("input", (event) => {
       if (event.target === this.slider) this.leaf(Number(this.slider.value));
       else this.show();
@@ -39,9 +42,9 @@ class Panel {
       const [width, depth, height, x, y] = (bed || "").split(" ").map(Number);
       this.paths = await PathsView.open(view, toolpaths, bed ? { width, depth, height, x, y } : undefined);
       view.classList.add("in-3d");
-      for (const tool of this.root.querySelectorAll("[data-in-3d]")) tool.hidden = false;
+      for (const tool of $$("[data-in-3d]", this.root)) tool.hidden = false;
       this.slider.max = this.paths.layers;
-      if (!this.byHand) return this.go(this.following || this.paths.layers);
+      if (!this.byHand) return this.go(this.following ?? this.paths.layers);
     } catch (error) {
       this.without = /WebGL/i.test(error.message) ? "This browser shows nothing in 3D (WebGL is off)" : error.message;
     }
@@ -106,7 +109,7 @@ class Panel {
 
 /** Brings the panels below `root` to life; harmless for those that are. */
 export function openLayers(root = document) {
-  for (const panel of root.querySelectorAll("[data-toolpaths]")) {
+  for (const panel of $$("[data-toolpaths]", root)) {
     if (!panels.has(panel)) panels.set(panel, new Panel(panel));
   }
 }
@@ -117,6 +120,17 @@ export function closeLayers(panel) {
   panels.delete(panel);
 }
 
+async function fill(place, job) {
+  if (place.dataset.job === job) return;
+  place.dataset.job = job;
+  for (const panel of $$("[data-toolpaths]", place)) closeLayers(panel);
+  place.replaceChildren();
+  if (!job) return;
+  await htmx.ajax("GET", `/jobs/${job}/layers/?printer=${place.dataset.layersOfPrinter}`, { target: place, swap: "innerHTML" });
+  openLayers(place);
+}
+
 document.addEventListener("farm:state", ({ detail: { id, state } }) => {
-  for (const root of document.querySelectorAll(`[data-layer-of-printer="${id}"]`)) panels.get(root)?.follow(state.job?.layer);
+  for (const root of $$(`[data-layer-of-printer="${id}"]`)) panels.get(root)?.follow(state.job?.layer);
+  for (const place of $$(`[data-layers-of-printer="${id}"]`)) fill(place, state.job?.id || "");
 });

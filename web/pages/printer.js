@@ -2,6 +2,7 @@
 import { $, $$ } from "../farm.js";
 import { openConsole } from "../console.js";
 import { watchHeat } from "../heat.js";
+import "../layers.js";
 
 // -- what can be asked of it, and why not (words of printers.parts)
 const NOT_THERE = new Set(["", "offline", "connecting", "error"]);
