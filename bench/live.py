@@ -246,7 +246,9 @@ def run(scenario: Scenario, changes: float, profile: bool, keep_log: Path | None
         log("The farm starts with its printers ...")
         farm = RunningFarm(folder, environment=environment)
         with stopped(farm, keep_log):
+            starting = Profiles({bridge_of(farm): "bridge"}, profile)
             connected, connecting = all_connected(farm, fleet)
+            profiled = starting.read("while connecting")
             log(f"All printers are connected after {connected:.1f} s; the viewers come ...")
             viewers = stack.enter_context(Viewers(farm.url, facts["cookies"], scenario.printers))
             time.sleep(SETTLE)
@@ -260,7 +262,9 @@ def run(scenario: Scenario, changes: float, profile: bool, keep_log: Path | None
                 "connecting": connecting / scenario.printers * 1000,
             }
             notes = noted(scenario, window, viewers)
-            return Measured(values, window.cpu, window.memory[-1], notes, profiles.read())
+            return Measured(
+                values, window.cpu, window.memory[-1], notes, [*profiled, *profiles.read("while measuring")]
+            )
 
 
 @contextlib.contextmanager
@@ -427,19 +431,19 @@ class Profiles:
                 command = [program, "record", *options, "--pid", str(process.pid), "--output", str(self.folder / name)]
                 self._runs[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def read(self) -> list[str]:
+    def read(self, when: str) -> list[str]:
         """For each, the lines that it was in most often: by itself, and with all that they called."""
         try:
             for process in self._runs.values():
                 process.send_signal(signal.SIGINT)  # its own clock stretches when the machine is busy
                 process.wait(60)
-            return [self._told(name) for name in self._runs if (self.folder / name).exists()]
+            return [self._told(name, when) for name in self._runs if (self.folder / name).exists()]
         finally:
             for process in self._runs.values():
                 process.kill()
             self._temporary.cleanup()
 
-    def _told(self, name: str) -> str:
+    def _told(self, name: str, when: str) -> str:
         alone: Counter[str] = Counter()
         whole: Counter[str] = Counter()
         for line in (self.folder / name).read_text().splitlines():
@@ -448,7 +452,7 @@ class Profiles:
             alone[frames[-1]] += int(count)
             whole.update(dict.fromkeys(frames, int(count)))
         total = max(1, alone.total())
-        lines = [f"\n{name}: {total} samples"]
+        lines = [f"\n{name} {when}: {total} samples"]
         for title, counter in (("by itself", alone), ("with what it calls", whole)):
             lines += [f"  {title}", *(f"  {n / total:6.1%}  {frame}" for frame, n in counter.most_common(self.MOST))]
         return "\n".join(lines)
