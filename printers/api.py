@@ -90,6 +90,7 @@ class LiveJobSerializer(serializers.Serializer[Any]):
     progress = serializers.FloatField(help_text="0..1")
     elapsed_s = serializers.FloatField(allow_null=True)
     left_s = serializers.FloatField(allow_null=True)
+    about = serializers.BooleanField(required=False, help_text="left_s is what the farm expects: the machine is silent")
     status = serializers.CharField(help_text="of the farm's print, or `external`")
     material = serializers.CharField(help_text="empty: not known")
     id = serializers.UUIDField(required=False, allow_null=True, help_text="job; for its owner and operators")

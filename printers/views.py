@@ -130,11 +130,20 @@ def _job(live: LiveJob | None, occupant: Occupant | None) -> dict[str, Any] | No
     return {
         "progress": done,
         "elapsed_s": live.elapsed_s if live else None,
-        "left_s": live.left_s if live else None,
+        **_left(live, ours),
         "status": ours.status if ours else "external",
         "material": ours.material if ours else "",
         **_layer(live, ours),
     }
+
+
+def _left(live: LiveJob | None, ours: Occupant | None) -> dict[str, Any]:
+    """How long it still takes: as the machine says, and until it does, about what the farm expects of it."""
+    said = live.left_s if live else None
+    if said is not None or ours is None or ours.expected_s is None:
+        return {"left_s": said}
+    gone = live.elapsed_s if live and live.elapsed_s else 0.0
+    return {"left_s": round(max(0.0, ours.expected_s - gone)), "about": True}
 
 
 def _layer(live: LiveJob | None, ours: Occupant | None) -> dict[str, int | None]:

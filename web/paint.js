@@ -32,7 +32,7 @@ const painters = {
   percent: (el, s) => setText(el, percent(s.job?.progress)),
   progress: (el, s) => { el.value = s.job?.progress || 0; },
   elapsed: (el, s) => setText(el, duration(s.job?.elapsed_s)),
-  left: (el, s) => setText(el, duration(s.job?.left_s)),
+  left: (el, s) => setText(el, `${s.job?.about ? "about " : ""}${duration(s.job?.left_s)}`),
   ends: (el, s) => {
     if (!s.job || s.job.left_s === null) return;
     const when = new Date((s.saidAt || Date.now()) + s.job.left_s * 1000);

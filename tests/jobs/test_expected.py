@@ -17,9 +17,10 @@ from jobs import expected, services
 from jobs.models import Job, JobEvent, Print, PrinterPace
 from jobs.pace import RECENT, Pace, Source
 from jobs.states import JobStatus, PrintStatus
+from printers.drivers.base import LiveJob, PrinterStatus
 from printers.models import Printer
 from slicing.models import Gcode, PrinterProfile
-from tests.cast import Cast, as_, attempt, gcode, job
+from tests.cast import Cast, as_, attempt, gcode, job, says
 from tests.work import Shop
 
 pytestmark = pytest.mark.django_db
@@ -234,3 +235,38 @@ def test_who_shows_printers_knows_about_how_long_their_prints_take(cast: Cast, h
     assert services.occupants([cast.anvil.pk])[cast.anvil.pk].expected_s is None, "not sliced yet"
     Print.objects.filter(pk=live.pk).update(gcode=hour)
     assert services.occupants([cast.anvil.pk])[cast.anvil.pk].expected_s == pytest.approx(1.5**0.8 * HOUR)
+
+
+def test_until_the_machine_says_how_long_the_farm_does(cast: Cast, hour: Gcode) -> None:
+    slowly(cast, hour)
+    live = attempt(job(cast.sam, gcode=hour), cast.anvil, PrintStatus.STARTING, gcode=hour)
+    told = job_on_anvil(cast)
+    assert (told["left_s"], told["about"]) == (round(1.5**0.8 * HOUR), True)
+    assert "about 1 h 23 min left" in words(as_(cast.sam), "/")
+    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file=live.remote_path, progress=0.0, elapsed_s=600.0))
+    told = job_on_anvil(cast)
+    assert (told["left_s"], told["about"]) == (round(1.5**0.8 * HOUR) - 600, True)
+    says(
+        cast.anvil,
+        PrinterStatus.PRINTING,
+        job=LiveJob(file=live.remote_path, progress=0.5, elapsed_s=9000.0, left_s=60.0),
+    )
+    told = job_on_anvil(cast)
+    assert told["left_s"] == 60.0, "its own word counts"
+    assert "about" not in told
+
+
+def test_a_print_that_takes_longer_than_ever_is_about_to_end(cast: Cast, hour: Gcode) -> None:
+    live = attempt(job(cast.sam, gcode=hour), cast.anvil, gcode=hour)
+    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file=live.remote_path, progress=0.9, elapsed_s=3 * HOUR))
+    assert job_on_anvil(cast)["left_s"] == 0
+
+
+def test_of_what_others_started_at_the_machine_the_farm_expects_nothing(cast: Cast, hour: Gcode) -> None:
+    attempt(job(cast.sam, gcode=hour), cast.anvil, gcode=hour)
+    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file="elsewhere.gcode", progress=0.1))
+    assert job_on_anvil(cast)["left_s"] is None
+
+
+def job_on_anvil(cast: Cast) -> Any:
+    return as_(cast.sam).get(f"/api/printers/{cast.anvil.pk}/state/").json()["job"]
