@@ -39,6 +39,12 @@ def on_printer(printer: Printer, location: str = "local") -> list[RemoteFile]:
     return sorted(files, key=lambda file: (-(file.modified or 0), file.path))
 
 
+def room_on(printer: Printer) -> int | None:
+    """Bytes left for files there; None when it does not say."""
+    free: int | None = services.asking(printer, lambda driver: driver.free_space())
+    return free
+
+
 def known(printer: Printer, files: Sequence[RemoteFile]) -> list[Found]:
     """What the farm knows of each."""
     paths, needed = [file.path for file in files], _needed(printer)

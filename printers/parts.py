@@ -146,10 +146,10 @@ def files_on(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _files(row: Printer, number: str) -> dict[str, Any]:
     """That a printer does not answer is said in the list's place."""
     try:
-        page = Paginator(files.on_printer(row), FILES).get_page(number)
+        page, room = Paginator(files.on_printer(row), FILES).get_page(number), files.room_on(row)
     except FarmError as error:
         return {"printer": row, "fault": error.message}
-    return {"printer": row, "page": page, "found": files.known(row, list(page.object_list))}
+    return {"printer": row, "page": page, "room": room, "found": files.known(row, list(page.object_list))}
 
 
 @require_POST

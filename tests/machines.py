@@ -48,6 +48,8 @@ class FakeMachine:
     starts: list[str] = field(default_factory=list)
     #: what it says in its stream, for tests of the bridge; afterwards the stream waits until it is told to stop
     says: list[PrinterState | BaseException] = field(default_factory=list)
+    #: bytes left for files
+    free: int | None = None
     #: what it says to whatever G-code it is given
     answers: list[str] = field(default_factory=list)
     #: method -> what it raises, instead of doing anything
@@ -133,6 +135,10 @@ class FakeDriver(PrinterDriver):
     def list_files(self, location: Literal["local", "sdcard"] = "local") -> list[RemoteFile]:
         self._asked("list_files", location)
         return [RemoteFile(path=path, size=len(content)) for path, content in self.machine.files.items()]
+
+    def free_space(self) -> int | None:
+        self._asked("free_space")
+        return self.machine.free
 
     def find_file(self, path: str) -> RemoteFile | None:
         self._asked("find_file", path)

@@ -243,6 +243,10 @@ class PrinterDriver(ABC):
     def list_files(self, location: Literal["local", "sdcard"] = "local") -> list[RemoteFile]: ...
 
     @abstractmethod
+    def free_space(self) -> int | None:
+        """Bytes left for local files; None when the server does not say."""
+
+    @abstractmethod
     def find_file(self, path: str) -> RemoteFile | None:
         """The file, or None when the printer's server says that it is not there."""
 

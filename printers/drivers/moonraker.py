@@ -291,6 +291,11 @@ class MoonrakerDriver(PrinterDriver):
         return [_remote_file(entry) for entry in self._get("/server/files/list", {"root": "gcodes"})]
 
     @understood()
+    def free_space(self) -> int | None:
+        free = (self._get("/server/files/directory", {"path": "gcodes"}).get("disk_usage") or {}).get("free")
+        return int(free) if free is not None else None
+
+    @understood()
     def find_file(self, path: str) -> RemoteFile | None:
         # the list looks at the disk; the metadata of a deleted file lingers
         return next((entry for entry in self.list_files() if entry.path == path), None)

@@ -197,6 +197,11 @@ class OctoPrintDriver(PrinterDriver):
         return [remote_file_from(entry, location) for entry in files_from(tree)]
 
     @understood()
+    def free_space(self) -> int | None:
+        free = self._get("/api/files/local").get("free")
+        return int(free) if free is not None else None
+
+    @understood()
     def find_file(self, path: str) -> RemoteFile | None:
         entry = self._entry(path)
         return remote_file_from(entry) if entry else None

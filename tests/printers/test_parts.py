@@ -247,6 +247,12 @@ def test_files_are_listed_with_what_the_farm_knows_of_them(cast: Cast, anvil: Pr
     assert "sent by the farm" not in rest
 
 
+def test_the_room_that_is_left_is_said_if_the_printer_says_it(cast: Cast, anvil: Printer, machines: Machines) -> None:
+    assert "free" not in look(cast.olivia, anvil, "files")
+    machines[anvil].free = 3 * 2**30
+    assert "3.0\xa0GB free" in look(cast.olivia, anvil, "files")
+
+
 def test_the_newest_files_come_first_whatever_the_printers_clock_says(
     cast: Cast, anvil: Printer, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,12 @@ def test_deleting_a_file_twice_is_fine(bench: Bench, driver: PrinterDriver) -> N
     assert driver.find_file(path) is None
 
 
+def test_it_says_how_much_room_is_left(driver: PrinterDriver) -> None:
+    free = driver.free_space()
+    assert free is not None
+    assert free > 0
+
+
 def test_a_file_that_is_not_there_is_not_found(driver: PrinterDriver) -> None:
     for path in ("nothing-here.gcode", "no/folder/either.gcode", "../etc/passwd", ""):
         assert driver.find_file(path) is None
