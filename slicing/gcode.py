@@ -366,8 +366,8 @@ def main(argv: list[str] | None = None) -> int:
         found, head, tail, pictures = _read(options.file, machine_from(json.loads(options.machine)))
         says = describe(found, said(head, tail), pictures)
         if options.text:
-            head = _write_text(options.file, options.text)
-            says["layer_begins"] = [round(head + (1 - head) * begin, 6) for begin in says["layer_begins"]]
+            before = _write_text(options.file, options.text)
+            says["layer_begins"] = [round(before + (1 - before) * begin, 6) for begin in says["layer_begins"]]
     except SlicingError as error:
         says = {"error": str(error)}
     except MemoryError:
