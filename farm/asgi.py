@@ -21,7 +21,7 @@ from django.http.request import split_domain_port, validate_host
 from django.urls import path
 
 from farm.backpressure import with_backpressure
-from farm.live import TICKET, live
+from farm.live import key_of, live
 
 sockets: Any = URLRouter([path("ws/live/", cast(Any, live))])
 
@@ -68,13 +68,13 @@ def same_origin(origin: str, host: str) -> bool:
 
 def guard_origin(app: Any) -> Any:
     """A browser (it sends Origin) must come from one of our pages and is known by its session. A program (it sends no
-    Origin, or brings a ticket) is known by its ticket only: its cookies are not looked at."""
+    Origin) or who brings a key is known by that key only: cookies are not looked at."""
     browser, denied = AuthMiddlewareStack(app), WebsocketDenier.as_asgi()
 
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> Any:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
-        if origin is None or TICKET in scope["subprotocols"]:  # some libraries send an Origin unasked
+        if origin is None or key_of(scope)[0]:  # some libraries send an Origin unasked
             return await app(scope, receive, send)
         ours = same_origin(origin, headers.get(b"host", ""))
         return await (browser if ours else denied)(scope, receive, send)

@@ -1,6 +1,7 @@
 """/ws/live/: what printers do now, to whoever may see it. What is said there: see farm/hub.py.
 
-A browser is known by its session, a program by a ticket (see farm/tickets.py). Rights are looked at again when grants
+A browser is known by its session, a program by a ticket (see farm/tickets.py), a screen in the lab by its link (see
+printers/screens.py). Rights are looked at again when grants
 change and every minute: who may no longer come in is closed with 4401, a program's socket also after an hour (it comes
 back with another ticket). Nothing is commanded through this socket.
 """
@@ -18,14 +19,15 @@ from channels.db import database_sync_to_async
 from django.contrib.sessions.backends.db import SessionStore as _SessionStore
 
 from farm import tickets
+from farm.errors import NotFound
 from farm.hub import Rights, Viewer, hub
 from farm.models import User
-from printers import access
+from printers import access, screens
 
 log = structlog.get_logger(__name__)
 
-#: the first of a program's two subprotocols; the second is its ticket
-TICKET = "farm.ticket"
+#: the first of two subprotocols; the second is the program's ticket, or the secret of the screen's link
+TICKET, SCREEN = "farm.ticket", "farm.tv"
 #: s that a ticket's socket lives
 TICKET_LIFE = 3600.0
 #: printers that a viewer may ask for at once
@@ -52,17 +54,16 @@ class LiveSocket:
 
     def __init__(self, scope: dict[str, Any], send: Send) -> None:
         self._scope, self._send = scope, send
+        self._key, self._secret = key_of(scope)
         self._ticket: dict[str, str] | None = None
         self._ends_at = time.monotonic() + TICKET_LIFE
         self.viewer = Viewer(self._tell, self._close, self._rights)
 
     async def open(self) -> None:
-        offered: list[str] = self._scope["subprotocols"]
-        by_ticket = TICKET in offered
-        await self._send({"type": "websocket.accept", "subprotocol": TICKET if by_ticket else None})
+        await self._send({"type": "websocket.accept", "subprotocol": self._key})
         try:
-            if by_ticket:
-                self._ticket = await database_sync_to_async(tickets.take)(_second(offered))
+            if self._key == TICKET:
+                self._ticket = await database_sync_to_async(tickets.take)(self._secret)
             await hub().join(self.viewer)
         except Exception as error:  # noqa: BLE001 - Redis or the database is away: it comes again in a moment
             log.warning("viewer_not_let_in", error=str(error))
@@ -83,12 +84,14 @@ class LiveSocket:
 
     # -- who
     async def _rights(self) -> Rights | None:
+        if self._key == SCREEN:
+            return await _rights_of_screen(self._secret)
         user = await self._who()
         return None if user is None else await _rights_of(user)
 
     async def _who(self) -> User | None:
         """Whose session or ticket this is, if it is still good."""
-        if TICKET in self._scope["subprotocols"]:
+        if self._key == TICKET:
             if self._ticket is None or time.monotonic() > self._ends_at:
                 return None
             return await database_sync_to_async(tickets.holder)(self._ticket)
@@ -105,9 +108,20 @@ def _rights_of(user: User) -> Rights:
     return Rights(user_id=user.pk, staff=user.is_staff, roles={str(row.pk): roles.get(row.pk, 0) for row in printers})
 
 
-def _second(subprotocols: list[str]) -> str:
-    """The ticket: whichever is not the word before it."""
-    return next((word for word in subprotocols if word != TICKET), "")
+@database_sync_to_async
+def _rights_of_screen(secret: str) -> Rights | None:
+    try:
+        link = screens.open_link(secret)
+    except NotFound:
+        return None
+    return Rights(user_id=None, staff=False, roles={str(pk): role for pk, role in screens.roles_of(link).items()})
+
+
+def key_of(scope: dict[str, Any]) -> tuple[str | None, str]:
+    """TICKET or SCREEN and what came with it; (None, "") for who offers neither."""
+    offered: list[str] = scope["subprotocols"]
+    key = next((word for word in offered if word in (TICKET, SCREEN)), None)
+    return key, next((word for word in offered if word != key), "") if key else ""
 
 
 def _understood(text: str | None) -> dict[str, Any]:

@@ -116,14 +116,15 @@ function online(yes) {
 function connect() {
   clearTimeout(timer);
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}${document.body.dataset.live}`);
+  const { live, tv } = document.body.dataset;  // a screen in the lab is known by the secret of its link
+  const socket = new WebSocket(`${scheme}://${location.host}${live}`, tv ? ["farm.tv", tv] : []);
   socket.onmessage = (event) => {
     failures = 0;
     online(true);
     hear(socket, JSON.parse(event.data));
   };
   socket.onclose = (event) => {
-    if (event.code === 4401) return location.reload();  // the session ended: the server asks to log in
+    if (event.code === 4401) return location.reload();  // the session or the link ended: the server says so
     lost = true;
     failures += 1;
     // the first break may be a restart or a page that is being left: say it when it lasts

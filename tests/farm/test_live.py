@@ -26,6 +26,7 @@ from jobs import services as jobs
 from printers import telemetry
 from printers.drivers.base import PrinterState, PrinterStatus, Temperature
 from printers.models import Grant, Printer, Role
+from printers.screens import make_link, revoke_link
 from printers.services import change_printer, clear_bed, remove_printer
 from tests.api import api, ok
 from tests.cast import Cast, as_, attempt, grant, job
@@ -262,6 +263,38 @@ def test_only_a_tickets_hash_is_kept(cast: Cast) -> None:
     (key,) = keys
     kept: Any = telemetry.client().get(key)
     assert ticket.encode() not in key + kept
+
+
+def screen(secret: str) -> Comes:
+    return Comes([(b"host", b"localhost:8000"), (b"origin", b"http://localhost:8000")], ["farm.tv", secret])
+
+
+def test_a_screen_shows_its_printers_and_no_names_until_its_link_is_revoked(cast: Cast) -> None:
+    attempt(job(cast.sam, name="gift.stl"), cast.anvil)
+    link, secret = make_link(cast.ada, "Hall")
+
+    async def story() -> None:
+        async with viewing(screen(secret)) as viewer:
+            assert set(viewer.printers) == {str(cast.anvil.pk), str(cast.cellar.pk)}
+            await speaks(cast.anvil, message="Hello.")
+            await viewer.knows(cast.anvil, message="Hello.")
+            assert "gift.stl" not in json.dumps([viewer.bases, viewer.overlays])
+            await meanwhile(revoke_link, link, cast.ada)
+            assert await viewer.closed() == 4401
+
+    play(story)
+    assert refusal(screen(secret)) == refusal(screen("x" * 43)) == refusal(screen("")) == 4401
+
+
+def test_a_screen_for_which_staff_chose_so_shows_names(cast: Cast) -> None:
+    attempt(job(cast.sam, name="gift.stl"), cast.anvil)
+    _, secret = make_link(cast.ada, "Staff room", show_names=True)
+
+    async def story() -> None:
+        async with viewing(screen(secret)) as viewer:
+            await viewer.until(lambda _: viewer.printers[str(cast.anvil.pk)]["job"].get("file") == "gift.stl")
+
+    play(story)
 
 
 def test_who_did_not_log_in_gets_no_ticket(cast: Cast, client: Client) -> None:
