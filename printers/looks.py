@@ -14,30 +14,32 @@ from printers.models import Command, CommandKind, CommandStatus
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """``group`` is a filter of the wall: attention, printing, ready or away."""
+    """``group`` is a filter of the wall: attention, printing, ready or away. ``icon``: the shape, one of
+    static/icons.svg, so that no state is told by its colour alone."""
 
     word: str
     tone: str
     group: str
+    icon: str
 
 
-#: most urgent first: the wall's order
+#: what waits for a person first, most urgent first: the wall's order
 LOOKS: dict[str, Look] = {
-    "error": Look("Error", "red", "attention"),
-    "lost": Look("No contact", "red", "attention"),
-    "unclear": Look("Look at it", "amber", "attention"),
-    "bed": Look("Bed not clear", "amber", "attention"),
-    "paused": Look("Paused", "amber", "attention"),
-    "printing": Look("Printing", "blue", "printing"),
-    "starting": Look("Starting", "blue", "printing"),
-    "receiving": Look("Receiving file", "blue", "printing"),
-    "busy": Look("Busy", "blue", "printing"),
-    "ready": Look("Ready", "green", "ready"),
-    "connecting": Look("Connecting", "grey", "away"),
-    "stale": Look("No contact", "grey", "away"),
-    "offline": Look("Offline", "grey", "away"),
-    "maintenance": Look("Maintenance", "violet", "away"),
-    "off": Look("Switched off", "grey", "away"),
+    "bed": Look("Bed not clear", "amber", "attention", "bed"),
+    "error": Look("Error", "red", "attention", "warning"),
+    "lost": Look("No contact", "red", "attention", "unplugged"),
+    "unclear": Look("Look at it", "amber", "attention", "eye"),
+    "paused": Look("Paused", "amber", "attention", "pause"),
+    "stale": Look("No contact", "grey", "attention", "unplugged"),
+    "offline": Look("Offline", "grey", "attention", "unplugged"),
+    "printing": Look("Printing", "blue", "printing", "nozzle"),
+    "starting": Look("Starting", "blue", "printing", "play"),
+    "receiving": Look("Receiving file", "blue", "printing", "download"),
+    "busy": Look("Busy", "blue", "printing", "waiting"),
+    "ready": Look("Ready", "green", "ready", "check"),
+    "connecting": Look("Connecting", "grey", "away", "waiting"),
+    "maintenance": Look("Maintenance", "violet", "away", "tool"),
+    "off": Look("Switched off", "grey", "away", "power"),
 }
 RANKS = {kind: rank for rank, kind in enumerate(LOOKS)}
 GROUPS = {"attention": "Needs attention", "printing": "Printing", "ready": "Ready", "away": "Not available"}
@@ -65,10 +67,38 @@ def _idle_kind(state: dict[str, Any], ours: str) -> str:
     return "ready" if state["bed_clear"] else "bed"
 
 
+def waited(state: dict[str, Any], now: float) -> float:
+    """s that it has been in this state; of one that says nothing, since it was heard. ``now``: s since 1970."""
+    if state["stale"] and state["age"] is not None:
+        return float(state["age"])
+    return max(0.0, now - state["since"])
+
+
+def urgency(state: dict[str, Any], kind: str, now: float) -> tuple[int, float, str]:
+    """The wall's order: by kind; of those who wait for somebody the longest first, the others by name."""
+    longest = -waited(state, now) if LOOKS[kind].group == "attention" else 0.0
+    return RANKS[kind], longest, state["name"].lower()
+
+
 def job_title(job: dict[str, Any]) -> str:
     if job.get("file"):
         return str(job["file"])
     return "Started at the machine" if job["status"] == "external" else "Another person's print"
+
+
+def next_words(state: dict[str, Any]) -> str:
+    """What waits for this printer; whose it is for those who were told."""
+    first, count = state["next"], state["waiting"]
+    if not first:
+        return f"{count} waiting" if count else ""
+    return f"{first['file']} ({first['person']})" + (f" and {count - 1} more" if count > 1 else "")
+
+
+def layer_words(job: dict[str, Any] | None) -> str:
+    """``12 of 80``, if the printer says so."""
+    if not job or not job.get("layer"):
+        return ""
+    return f"{job['layer']} of {job['layers']}" if job.get("layers") else str(job["layer"])
 
 
 def possible(state: dict[str, Any]) -> dict[str, bool]:
@@ -85,8 +115,8 @@ def possible(state: dict[str, Any]) -> dict[str, bool]:
 
 
 def looks_for_script() -> dict[str, list[str | int]]:
-    """For the scripts: kind -> [word, tone, group, rank]."""
-    return {kind: [look.word, look.tone, look.group, RANKS[kind]] for kind, look in LOOKS.items()}
+    """For the scripts: kind -> [word, tone, group, rank, icon]."""
+    return {kind: [look.word, look.tone, look.group, RANKS[kind], look.icon] for kind, look in LOOKS.items()}
 
 
 # -- commands

@@ -1,17 +1,13 @@
-"""The wall of printers, and one printer."""
+"""One printer: its page and what is asked of it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from farm.errors import Invalid
@@ -21,19 +17,13 @@ from printers.api import commandable
 from printers.commands import request_command
 from printers.drivers import DRIVERS
 from printers.looks import (
-    GROUPS,
-    LOOKS,
     OUTCOMES,
-    RANKS,
     command_title,
-    job_title,
-    kind_of,
     looks_for_script,
     outcome_word,
-    possible,
 )
 from printers.models import COMMAND_OPEN, Command, CommandKind, Printer, Role
-from printers.views import state_views
+from printers.wall import cards
 
 #: outcomes shown on a printer's page: at first, and at most
 LATEST, MOST = 6, 200
@@ -41,44 +31,6 @@ LATEST, MOST = 6, 200
 JOG_STEPS = (0.1, 1, 10, 50)
 #: mm/s
 JOG_SPEEDS = ((10, "slow"), (50, "normal"), (120, "fast"))
-
-
-def cards(user: Any, printers: Iterable[Printer]) -> list[dict[str, Any]]:
-    """What the templates show of each printer, in the wall's order."""
-    rows = list(printers)
-    states, roles = state_views(user, rows), access.roles(user, rows)
-    found = [_card(row, states[row.pk], roles.get(row.pk, 0)) for row in rows]
-    return sorted(found, key=lambda card: (RANKS[card["kind"]], card["state"]["name"].lower()))
-
-
-def _card(printer: Printer, state: dict[str, Any], role: int) -> dict[str, Any]:
-    kind, job = kind_of(state), state["job"]
-    left = job["left_s"] if job and state["status"] == "printing" else None
-    return {
-        "pk": printer.pk,
-        "target": f"card-{printer.pk}",
-        "state": state,
-        "kind": kind,
-        "look": LOOKS[kind],
-        "title": job_title(job) if job else "",
-        "ends": timezone.now() + timedelta(seconds=left) if left is not None else None,
-        "can": possible(state),
-        "operates": role >= Role.OPERATE,
-    }
-
-
-@require_GET
-def wall(request: HttpRequest) -> HttpResponse:
-    shown = cards(person(request), access.visible(person(request)))
-    counts = Counter(card["look"].group for card in shown)
-    context = {
-        "tab": "printers",
-        "cards": shown,
-        "show": request.GET.get("show", ""),
-        "groups": [(group, word, counts[group]) for group, word in GROUPS.items()],
-        "looks": looks_for_script(),
-    }
-    return render(request, "printers/wall.html", context)
 
 
 @require_GET

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from printers import pages, parts, webcam_views
+from printers import pages, parts, tv, wall, webcam_views
 
 urlpatterns = [
-    path("", pages.wall, name="printers"),
+    path("", wall.wall, name="printers"),
+    path("printers/actions/", wall.act, name="printers-actions"),
+    path("tv/", tv.links, name="tv-links"),
+    path("tv/<uuid:pk>/revoke/", tv.revoke, name="tv-revoke"),
+    path("tv/<str:secret>/", tv.tv, name="tv"),
     path("printers/<uuid:pk>/", pages.printer, name="printer"),
     path("printers/<uuid:pk>/clear-bed/", pages.clear_bed, name="printer-clear-bed"),
     path("printers/<uuid:pk>/maintenance/", pages.maintenance, name="printer-maintenance"),

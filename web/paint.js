@@ -3,7 +3,7 @@
 // data-able="<condition>" can be used or not.
 import { $$, shownTime } from "./farm.js";
 import { states } from "./live.js";
-import { conditions, degrees, duration, heaterName, kindOf, lookOf, percent, titleOf } from "./words.js";
+import { conditions, degrees, duration, heaterName, kindOf, lookOf, nextOf, percent, titleOf, waited } from "./words.js";
 
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -13,24 +13,32 @@ const painters = {
   name: (el, s) => setText(el, s.name),
   place: (el, s) => setText(el, s.place),
   word: (el, s, kind) => setText(el, lookOf(kind)[0]),
+  shape: (el, s, kind) => {
+    const wanted = `${el.getAttribute("href").split("#")[0]}#${lookOf(kind)[4]}`;
+    if (el.getAttribute("href") !== wanted) el.setAttribute("href", wanted);
+  },
+  waited: (el, s) => setText(el, duration(waited(s))),
+  material: (el, s) => setText(el, s.job?.material || ""),
+  layer: (el, s) => setText(el, s.job?.layer ? `${s.job.layer}${s.job.layers ? ` of ${s.job.layers}` : ""}` : ""),
+  next: (el, s) => setText(el, nextOf(s)),
   message: (el, s) => setText(el, s.message),
   maintenance: (el, s) => setText(el, s.maintenance),
   heard: (el, s) => setText(el, duration(s.age)),
   temps: (el, s) => paintTemps(el, s.temperatures),
-  bed: (el, s) => { el.value = s.bed; },
-  print: (el, s) => { el.value = s.job?.print || ""; },
+  bed: (el, s) => { if (el.value !== String(s.bed)) el.value = s.bed; },
+  print: (el, s) => { if (el.value !== (s.job?.print || "")) el.value = s.job?.print || ""; },
   title: (el, s) => {
     setText(el, s.job ? titleOf(s.job) : "");
     if (el.tagName === "A") s.job?.id ? el.setAttribute("href", `/jobs/${s.job.id}/`) : el.removeAttribute("href");
   },
   picture: (el, s) => {
-    const wanted = s.job?.id ? `/api/jobs/${s.job.id}/picture/` : "";
-    el.hidden = !wanted || el.dataset.missing === wanted;
+    const wanted = s.job?.id ? `/api/jobs/${s.job.id}/picture/` : "", hidden = !wanted || el.dataset.missing === wanted;
+    if (el.hidden !== hidden) el.hidden = hidden;
     if (wanted && el.getAttribute("src") !== wanted) el.src = wanted;
   },
   person: (el, s) => setText(el, s.job?.person || ""),
   percent: (el, s) => setText(el, percent(s.job?.progress)),
-  progress: (el, s) => { el.value = s.job?.progress || 0; },
+  progress: (el, s) => { if (el.value !== (s.job?.progress || 0)) el.value = s.job?.progress || 0; },
   elapsed: (el, s) => setText(el, duration(s.job?.elapsed_s)),
   left: (el, s) => setText(el, `${s.job?.about ? "about " : ""}${duration(s.job?.left_s)}`),
   ends: (el, s) => {
@@ -63,29 +71,86 @@ function paintTemps(list, temperatures) {
   });
 }
 
+// what of a root is painted: found once, and anew after htmx changed the page
+let parts = new WeakMap();
+
+function partsOf(root) {
+  if (!parts.has(root)) {
+    const [ifs, ables, fields] = ["[data-if]", "[data-able]", "[data-f]"].map((selector) => $$(selector, root));
+    parts.set(root, { ifs, ables, fields });
+  }
+  return parts.get(root);
+}
+
 export function paint(root) {
   const state = states.get(root.dataset.printer);
   if (!state) return;
   const kind = kindOf(state), look = lookOf(kind);
   if (!look) return;
-  const shown = conditions(state, kind);
-  root.dataset.tone = look[1];
-  if ("group" in root.dataset) Object.assign(root.dataset, { group: look[2], kind });
+  const shown = conditions(state, kind), { ifs, ables, fields } = partsOf(root);
+  if (root.dataset.tone !== look[1]) root.dataset.tone = look[1];
+  if ("group" in root.dataset && root.dataset.kind !== kind) Object.assign(root.dataset, { group: look[2], kind });
   root.classList.toggle("is-stale", state.stale);
-  for (const el of $$("[data-if]", root)) el.hidden = !shown[el.dataset.if];
-  for (const el of $$("[data-able]", root)) el.disabled = !shown[el.dataset.able];
-  for (const el of $$("[data-f]", root)) painters[el.dataset.f](el, state, kind);
+  for (const el of ifs) if (el.hidden === Boolean(shown[el.dataset.if])) el.hidden = !shown[el.dataset.if];
+  for (const el of ables) el.disabled = !shown[el.dataset.able];
+  for (const el of fields) painters[el.dataset.f](el, state, kind);
   if ("title" in root.dataset) {
     document.title = `${state.job ? percent(state.job.progress) : look[0]} · ${state.name} · ${document.body.dataset.farm}`;
   }
 }
 
+// -- all that changed, once a frame
+const due = new Set();
+let roots = null;  // printer id -> its roots on this page
+let booked = false;
+
+function indexed() {
+  roots = new Map();
+  for (const root of $$("[data-printer]")) {
+    const id = root.dataset.printer;
+    roots.set(id, [...(roots.get(id) || []), root]);
+  }
+  return roots;
+}
+
+function flush() {
+  booked = false;
+  if (!due.size) return;
+  const ids = [...due], known = roots || indexed();
+  due.clear();
+  for (const id of ids) for (const root of known.get(id) || []) paint(root);
+  document.dispatchEvent(new CustomEvent("farm:painted", { detail: { ids } }));
+}
+
+// a page that nobody looks at has no frames, but a title
+function book() {
+  if (booked) return;
+  booked = true;
+  if (document.hidden) setTimeout(flush, 0);
+  else requestAnimationFrame(flush);
+}
+
+function anew() {
+  roots = null;
+  parts = new WeakMap();
+}
+
 document.addEventListener("farm:state", ({ detail: { id } }) => {
-  for (const root of $$(`[data-printer="${id}"]`)) paint(root);
+  due.add(id);
+  book();
 });
+document.addEventListener("visibilitychange", () => { if (document.hidden) setTimeout(flush, 0); });
 document.addEventListener("htmx:afterSettle", (event) => {
+  anew();
   for (const root of $$("[data-printer]", event.target.parentElement || document)) paint(root);
 });
+// for how long: everything else that moves is told by the farm
+setInterval(() => {
+  for (const [id, state] of states) {
+    if (lookOf(kindOf(state))?.[2] === "attention") due.add(id);
+  }
+  if (due.size) book();
+}, 15000);
 document.addEventListener("error", (event) => {  // a job without a picture
   if (event.target.dataset?.f === "picture") {
     event.target.dataset.missing = event.target.getAttribute("src");

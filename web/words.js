@@ -57,6 +57,8 @@ export function serverNow() {
   return (Date.now() + skew) / 1000;
 }
 
+document.addEventListener("DOMContentLoaded", serverNow);
+
 export const waited = (s) => (s.stale && s.age !== null ? s.age : Math.max(0, serverNow() - s.since));
 
 export function nextOf(s) {

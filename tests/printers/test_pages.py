@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from farm.models import User
 from printers.drivers.base import PrinterStatus
@@ -74,7 +76,35 @@ def test_the_wall_begins_with_what_needs_attention(cast: Cast) -> None:
     printer("Bellows", by=cast.ada, bed_clear=True)
     shown = wall(cast.ada)
     order = sorted(("Anvil", "Bellows", "Zinc"), key=lambda name: shown.index(f">{name}<"))
-    assert order == ["Zinc", "Bellows", "Anvil"]
+    assert order == ["Zinc", "Anvil", "Bellows"]
+
+
+def test_of_those_that_wait_for_somebody_the_longest_comes_first(cast: Cast) -> None:
+    hours = {"Anvil": 1, "Cellar": 3, "Zinc": 2}
+    printer("Zinc", by=cast.ada)
+    for name, ago in hours.items():
+        Printer.objects.filter(name=name).update(bed_since=timezone.now() - timedelta(hours=ago))
+    shown = wall(cast.ada)
+    assert sorted(hours, key=lambda name: shown.index(f">{name}<")) == ["Cellar", "Zinc", "Anvil"]
+    assert 'for <span data-f="waited">3 h 00 min</span>' in shown
+
+
+def test_the_wall_tells_who_is_next_to_its_owner_and_operators_and_to_others_how_many_wait(cast: Cast) -> None:
+    job(cast.sam, name="gift.stl", printer=cast.anvil)
+    job(cast.sam, name="gift.stl", printer=cast.anvil)
+    for user in (cast.sam, cast.olivia):
+        assert "gift.stl (Sam) and 1 more" in wall(user)
+    assert "2 waiting" in wall(cast.tina)
+    assert "gift" not in wall(cast.tina)
+
+
+def test_only_operators_can_select_and_only_who_may_print_can_drop_a_file(cast: Cast) -> None:
+    guest = person("guest")
+    grant(guest, cast.anvil, Role.VIEW)
+    for user, selects, submits in ((guest, False, False), (cast.sam, False, True), (cast.olivia, True, True)):
+        shown = wall(user)
+        assert ("data-pick" in shown, 'id="many"' in shown) == (selects, selects)
+        assert ("data-submits" in shown) is submits
 
 
 def test_the_wall_hides_what_the_filter_leaves_out(cast: Cast) -> None:

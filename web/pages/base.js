@@ -3,5 +3,4 @@ import "../ui.js";
 import "../live.js";
 import "../paint.js";
 import "../anew.js";
-import "../wall.js";
 import "../camera.js";
