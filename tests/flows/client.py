@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,19 @@ class Client:
             yield Live(socket)
         finally:
             socket.close()
+
+    @contextmanager
+    def live_again(self) -> Iterator[Live]:
+        """As web/live.js does: again and again, until it is let in and told something."""
+        with ExitStack() as stack:
+
+            def connect() -> Live | None:
+                try:
+                    return stack.enter_context(self.live())
+                except (websocket.WebSocketException, requests.RequestException, Refused, ValueError, OSError):
+                    return None
+
+            yield wait_until(connect, "a viewer is told something", 60)
 
 
 class Live(Told):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-import websocket
 
 from tests import shapes
-from tests.flows.client import SLOW, Client, Live
+from tests.flows.client import SLOW, Client
 from tests.flows.conftest import INTO_THE_POOL, Lab, Machine
 from tests.flows.farm import wait_until
 from tests.peers import SimulatorPeer
@@ -344,20 +343,6 @@ def test_redis_may_lose_everything(lab: Lab, both: list[Machine], sam: Client, l
         sam.wait_for_state(busy.id, lambda now: now["status"] == "printing" and not now["stale"], "is heard again")
         sam.done(busy.id, "pause", print=sam.job(first)["prints"][0]["id"])
         sam.wait_for_job(first, "paused")
-        with connected_anew(sam) as live:
+        with sam.live_again() as live:
             sam.post(f"jobs/{first}/cancel/")
             live.until(lambda told: (first, "cancelled") in told.jobs, "the job is cancelled")
-
-
-@contextmanager
-def connected_anew(sam: Client) -> Iterator[Live]:
-    """As live.js does: again and again, until it is not closed at once."""
-    with ExitStack() as stack:
-
-        def connect() -> Live | None:
-            try:
-                return stack.enter_context(sam.live())
-            except (websocket.WebSocketException, ValueError, OSError):
-                return None
-
-        yield wait_until(connect, "a viewer is told something", 60)
