@@ -2,7 +2,6 @@
 import { $, $$ } from "../farm.js";
 import { openConsole } from "../console.js";
 import { watchHeat } from "../heat.js";
-import { closeLayers, openLayers } from "../layers.js";
 import { states } from "../live.js";
 import "../layers.js";
 
@@ -32,30 +31,13 @@ function padKeys(form) {
   });
 }
 
-// -- the layers of what it prints, for who may see the job
-let layered = null;  // the job whose layers are shown
-
-function showLayers(printer, job) {
-  const place = $("#printer-layer"), id = job?.id || null;
-  if (id === layered) return;
-  layered = id;
-  for (const panel of $$("[data-toolpaths]", place)) closeLayers(panel);
-  place.replaceChildren();
-  if (id) htmx.ajax("GET", `/jobs/${id}/layers/?printer=${printer}`, { target: place, swap: "innerHTML" });
-}
-
-document.addEventListener("htmx:afterSettle", ({ target }) => { if (target.id === "printer-layer") openLayers(target); });
-
 document.addEventListener("DOMContentLoaded", () => {
   const heat = $("#heat"), terminal = $("#console"), pad = $("[data-jog]"), printer = $("[data-one]").dataset.one;
   const reasons = JSON.parse($("#reasons")?.textContent || "null");
   watchHeat(heat);
   if (terminal) openConsole(terminal);
   if (pad) padKeys(pad);
-  const heard = (state) => {
-    if (reasons) allow(reasons, state);
-    showLayers(printer, state.job);
-  };
-  document.addEventListener("farm:state", ({ detail: { id, state } }) => { if (id === printer) heard(state); });
-  if (states.has(printer)) heard(states.get(printer));
+  if (!reasons) return;
+  document.addEventListener("farm:state", ({ detail: { id, state } }) => { if (id === printer) allow(reasons, state); });
+  if (states.has(printer)) allow(reasons, states.get(printer));
 });
