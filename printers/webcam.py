@@ -235,16 +235,19 @@ class _Source:
 
     def _pictures(self) -> Iterator[Picture]:
         """The stream; single pictures where there is none, or where it does not begin."""
-        count = 0
         if self.camera.stream:
+            begun = False
+            lens = self._open(self.camera.stream)
             try:
-                for picture in self._through(self.camera.stream):
-                    count += 1
+                for picture in lens.pictures():
+                    begun = True
                     yield picture
             except DriverError:
-                if count or not self.camera.snapshot:
+                if begun or not self.camera.snapshot:
                     raise
-        while count <= 1 and not self._stop.is_set():
+            if begun and not lens.single:
+                return
+        while not self._stop.is_set():
             yield _first(self._open(self.camera.snapshot or self.camera.stream))
             self._stop.wait(SINGLE_EVERY_S)
 
@@ -253,10 +256,6 @@ class _Source:
         if self._stop.is_set():
             lens.stop()
         return lens
-
-    def _through(self, address: str) -> Iterator[Picture]:
-        with contextlib.closing(self._open(address).pictures()) as pictures:  # type: ignore[type-var]
-            yield from pictures
 
     def stop(self) -> None:
         self._stop.set()

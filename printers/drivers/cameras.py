@@ -107,6 +107,8 @@ class Lens:
         self._address, self._check_address = address, check_address
         self._flow: Flow | None = None
         self._stopped = False
+        #: it gave one picture, and no stream
+        self.single = False
 
     def pictures(self) -> Iterator[Picture]:
         """One picture, or those of a stream for as long as it lasts. Raises Unreachable and Garbled."""
@@ -114,25 +116,25 @@ class Lens:
         flow = self._flow = Door(f"{parts.scheme}://{parts.netloc}", "", self._check_address).dial()
         try:
             if not self._stopped:
-                yield from _pictures(flow, urlunsplit(("", "", parts.path or "/", parts.query, "")))
+                yield from self._pictures(flow, urlunsplit(("", "", parts.path or "/", parts.query, "")))
         finally:
             flow.close()
+
+    def _pictures(self, flow: Flow, target: str) -> Iterator[Picture]:
+        status = flow.get(target, within=PICTURE_S)
+        if status != 200:  # a redirect is not followed: it may lead anywhere
+            raise Garbled(f"The camera answers with status {status}.")
+        if plain_type(flow.content_type) == "multipart/x-mixed-replace":
+            yield from _parts(flow)
+        else:
+            self.single = True
+            yield picture(flow.content_type, _whole(flow))
 
     def stop(self) -> None:
         """From any thread: :meth:`pictures` ends or raises Unreachable at once."""
         self._stopped = True
         if self._flow is not None:
             self._flow.stop()
-
-
-def _pictures(flow: Flow, target: str) -> Iterator[Picture]:
-    status = flow.get(target, within=PICTURE_S)
-    if status != 200:  # a redirect is not followed: it may lead anywhere
-        raise Garbled(f"The camera answers with status {status}.")
-    if plain_type(flow.content_type) == "multipart/x-mixed-replace":
-        yield from _parts(flow)
-    else:
-        yield picture(flow.content_type, _whole(flow))
 
 
 def _parts(flow: Flow) -> Iterator[Picture]:
