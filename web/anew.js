@@ -1,6 +1,6 @@
 // Asking the server anew for what it renders: elements with data-look (of any job, or of the job named there) get
 // "farm-look" when that changed, at most once a second each; by id, because an answer replaces the element.
-import { $$ } from "./farm.js";
+import { $, $$ } from "./farm.js";
 
 const lastLook = new Map();
 
@@ -8,10 +8,15 @@ export function look({ id }) {
   const wait = 1000 - (Date.now() - (lastLook.get(id) || 0));
   if (wait > 1000) return;  // one is on its way
   lastLook.set(id, Date.now() + Math.max(0, wait));
-  setTimeout(() => {
-    const element = document.getElementById(id);
-    if (element) htmx.trigger(element, "farm-look");
-  }, Math.max(0, wait));
+  setTimeout(() => anew(id), Math.max(0, wait));
+}
+
+function anew(id) {
+  // what somebody is being asked about must still be there when they answer
+  if ($("#ask")?.open) return setTimeout(() => anew(id), 500);
+  const element = document.getElementById(id);
+  if (element) htmx.trigger(element, "farm-look");
+  return undefined;
 }
 
 function jobChanged(id) {

@@ -110,7 +110,8 @@ let lost = true;  // also at first: what changed since the server wrote this pag
 function online(yes) {
   connected = yes;
   document.body.classList.toggle("cut-off", !yes);
-  $("#connection").hidden = yes;
+  const note = $("#connection");  // not on every page: errors have none
+  if (note) note.hidden = yes;
 }
 
 function connect() {

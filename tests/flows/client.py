@@ -94,8 +94,8 @@ class Client:
     def upload_shape(self, folder: Path, shape: shapes.Triangles, name: str) -> str:
         file = folder / name
         write_stl(shapes.mesh(shape), file)
-        with file.open("rb") as content:
-            model: str = self.call("POST", "models/", files={"file": content})["id"]
+        content = (name, file.read_bytes())  # not a stream: it may be sent twice
+        model: str = self.call("POST", "models/", files={"file": content})["id"]
         return model
 
     def submit(self, model: str, printer: str | None = None, **options: Any) -> str:
