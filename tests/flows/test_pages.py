@@ -1,0 +1,407 @@
+"""Every page as everybody sees it: for screen readers and keyboards, on a phone and a desk, dark and light. And lists
+that stay true while they are looked at."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+
+from tests import shapes
+from tests.flows.client import Client
+from tests.flows.farm import RunningFarm, wait_until
+from tests.peers import SimulatorPeer
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: finds what people with a screen reader or little sight stumble over; installed by npm, see package.json
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+PASSWORD = "every-page-7"
+#: of the simulated printers: hours become seconds
+SPEED = 300
+#: ms
+PATIENCE = 60_000
+#: Ada runs the lab, Olivia operates its printers, Sam and Tina print
+PEOPLE = f"""
+from farm.models import User
+from printers.models import Grant, Pool
+lab = Pool.objects.create(name="Lab")
+User.objects.create_superuser("ada", "", {PASSWORD!r}, first_name="Ada")
+for name, role in (("olivia", 3), ("sam", 2), ("tina", 2)):
+    user = User.objects.create_user(name, "", {PASSWORD!r}, first_name=name.capitalize())
+    Grant.objects.create(user=user, pool=lab, role=role)
+"""
+INTO_THE_POOL = "from printers.models import *; Pool.objects.get(name='Lab').printers.set(Printer.objects.all())"
+DESK, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
+
+pytestmark = [
+    pytest.mark.flow,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
+    pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (make dev)"),
+]
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass
+class Lab:
+    """A farm in the middle of a day: Anvil prints Sam's gear, Bellows holds Tina's part that is done, Crucible is off;
+    one job waits, one is held, one awaits approval. ``complaints``: what no page may give a browser reason for."""
+
+    farm: RunningFarm
+    browser: Browser
+    anvil: SimulatorPeer
+    bellows: SimulatorPeer
+    folder: Path
+    ids: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    contexts: dict[str, BrowserContext] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.farm.manage("shell", "-c", PEOPLE)
+        self.ada, self.sam, self.tina = (Client(self.farm.url, name, PASSWORD) for name in ("ada", "sam", "tina"))
+        for name, peer in (("anvil", self.anvil), ("bellows", self.bellows)):
+            self._add(name, peer.kind, peer.url, peer.api_key)
+        self._add("crucible", "moonraker", "http://127.0.0.1:9", "")
+        self.farm.manage("shell", "-c", INTO_THE_POOL)
+        self._begin_the_day()
+
+    def _add(self, name: str, kind: str, url: str, api_key: str) -> None:
+        facts = {"name": name.capitalize(), "place": "Bench", "kind": kind, "url": url, "api_key": api_key}
+        self.ids[name] = self.ada.post("printers/", **facts, bed_clear=True)["id"]
+
+    def _begin_the_day(self) -> None:
+        self.done = self.submit(self.tina, shapes.box(8, 8, 4), "peg.stl", "bellows")
+        self.ada.wait_for_job(self.done, "completed")
+        self.live = self.submit(self.sam, shapes.gear(24, 20, 12), "gear.stl", "anvil")
+        self.ada.wait_for_state(
+            self.ids["anvil"], lambda now: now["job"] and now["job"]["progress"] > 0.05, "prints the gear"
+        )
+        self.anvil.fault("speed", speed=1)  # hours, so that it does not end meanwhile
+        self.waiting = self.submit(self.sam, shapes.box(12, 12, 4), "hinge.stl", "anvil")
+        self.held = self.submit(self.sam, shapes.box(9, 9, 4), "held.stl", "anvil", hold=True)
+        asked = self.sam.upload_shape(self.folder, shapes.box(20, 20, 4), "lid.stl")
+        self.asked = self.sam.submit(asked, settings={})
+        self.sam.wait_for_job(self.asked, "awaiting_approval")
+        self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
+
+    def submit(self, who: Client, shape: shapes.Triangles, name: str, printer: str, **wanted: Any) -> str:
+        """The id of a job that Ada let into the queue."""
+        model = who.upload_shape(self.folder, shape, name)
+        job = who.submit(model, self.ids[printer], settings={}, **wanted)
+        who.wait_for_job(job, "awaiting_approval")
+        self.ada.post(f"jobs/{job}/approve/")
+        return job
+
+    def context(self, who: str) -> BrowserContext:
+        """This person's browser, logged in; nobody's for ""."""
+        if who not in self.contexts:
+            made = self.browser.new_context(timezone_id="UTC", locale="en-GB", viewport=DESK, reduced_motion="reduce")
+            made.set_default_timeout(PATIENCE)
+            self.contexts[who] = made
+            if who:
+                page = made.new_page()
+                page.goto(self.farm.url)
+                page.get_by_label("Name").fill(who)
+                page.get_by_label("Password").fill(PASSWORD)
+                page.get_by_role("button", name="Log in").click()
+                expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+                page.close()
+        return self.contexts[who]
+
+    def page(self, who: str, path: str = "/") -> Page:
+        page = self.context(who).new_page()
+        page.on("console", lambda said: self._console(page, said))
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
+        page.goto(self.farm.url + path)
+        return page
+
+    def _console(self, page: Page, said: Any) -> None:
+        if said.type == "error":
+            self.complaints.append(f"{page.url}: {said.text} {said.location.get('url')}")
+
+    def path(self, template: str) -> str:
+        ids = {**self.ids, "live": self.live, "done": self.done, "waiting": self.waiting, "asked": self.asked}
+        return template.format(**ids, held=self.held, model=self.model)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    farm = RunningFarm(
+        tmp_path_factory.mktemp("farm"), environment={"FARM_APPROVAL": "true", "FARM_STATIC_PLAIN": "true"}
+    )
+    with (
+        SimulatorPeer("octoprint", SPEED) as anvil,
+        SimulatorPeer("moonraker", SPEED) as bellows,
+        sync_playwright() as run,
+    ):
+        browser = run.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield Lab(farm, browser, anvil, bellows, tmp_path_factory.mktemp("files"))
+        browser.close()
+    farm.stop()
+
+
+@pytest.fixture(autouse=True)
+def quiet_consoles(lab: Lab) -> Iterator[None]:
+    """No script, style or policy of any page complains."""
+    lab.complaints.clear()
+    yield
+    for page in [page for context in lab.contexts.values() for page in context.pages]:
+        page.close()
+    assert not lab.complaints
+
+
+def settled(page: Page, what: str) -> bool:
+    """A page asks once more when it is connected, for what happened meanwhile: that is answered."""
+    asked = "what => performance.getEntriesByType('resource').some((one) => one.name.includes(what) && one.duration)"
+    return bool(page.evaluate(asked, what))
+
+
+# -- what every page must be
+def stumbles(page: Page) -> list[str]:
+    """What is serious or critical for somebody, with where it is."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{rule['id']}: {rule['help']}: {node['target']} {node['html'][:160]} {node['failureSummary']}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def assert_fits_and_reads_well(page: Page, size: ViewportSize, scheme: Any) -> None:
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= size["width"], f"{page.url} must be scrolled sideways: {wide} px of {size['width']}"
+    assert stumbles(page) == [], f"{page.url} at {size['width']} px, {scheme}"
+
+
+def assert_well_made(page: Page) -> None:
+    """One heading, a title, landmarks; on a phone and a desk, dark and light."""
+    assert page.title().strip()
+    assert page.locator("h1").count() == 1, page.url
+    assert page.locator("main").count() == 1, page.url
+    assert_fits_and_reads_well(page, DESK, "light")
+    assert_fits_and_reads_well(page, PHONE, "dark")
+
+
+#: what everybody opens
+COMMON = (
+    "/", "/printers/{anvil}/", "/printers/{bellows}/", "/printers/{crucible}/", "/submit/", "/queue/", "/prints/",
+)  # fmt: skip
+PAGES = {
+    "sam": (*COMMON, "/submit/{model}/", "/jobs/{live}/", "/jobs/{waiting}/", "/jobs/{asked}/", "/queue/?who=me"),
+    "olivia": (*COMMON, "/jobs/{live}/"),
+    "ada": (*COMMON, "/jobs/{done}/", "/jobs/{asked}/", "/prints/?who=all", "/prints/?who=all&q=nothing"),
+}
+
+
+@pytest.mark.parametrize(("who", "template"), [(who, template) for who, pages in PAGES.items() for template in pages])
+def test_a_page_is_well_made(lab: Lab, who: str, template: str) -> None:
+    page = lab.page(who, lab.path(template))
+    page.wait_for_load_state("networkidle")
+    assert_well_made(page)
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+
+
+def test_the_login_and_errors_are_well_made(lab: Lab) -> None:
+    for who, path in (("", "/login/"), ("sam", "/nowhere/")):
+        page = lab.page(who, path)
+        assert_well_made(page)
+    lab.complaints[:] = [text for text in lab.complaints if "status of 40" not in text]  # the browser's own words
+
+
+def test_the_admin_is_well_made(lab: Lab) -> None:
+    for path in ("/admin/", "/admin/printers/printer/", "/admin/jobs/job/"):
+        page = lab.page("ada", path)
+        page.wait_for_load_state("networkidle")
+        assert page.title().strip()
+        assert stumbles(page) == [], path
+
+
+# -- by keyboard
+FOCUSED = """() => {
+  const at = document.activeElement, box = at.getBoundingClientRect();
+  const shown = (el) => getComputedStyle(el).outlineStyle !== "none" && getComputedStyle(el).outlineWidth !== "0px";
+  const frame = at.closest("label, .option, .card") || at;
+  return {
+    name: (at.getAttribute("aria-label") || at.innerText || at.name || at.id || at.tagName).trim().slice(0, 60),
+    on: at !== document.body, seen: box.width > 0 && box.height > 0, ring: shown(at) || shown(frame),
+  };
+}"""
+
+
+def walk(page: Page, most: int = 80) -> list[str]:
+    """Tab through a page: what is reached, in order. All of it can be seen and shows that it is reached."""
+    reached: list[str] = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        at = page.evaluate(FOCUSED)
+        if not at["on"]:
+            break
+        assert at["seen"], f"{page.url}: {at['name']} is reached, and not to be seen"
+        assert at["ring"], f"{page.url}: nothing shows that {at['name']} is reached"
+        reached.append(at["name"])
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("who", "template", "deeds"),
+    [
+        (
+            "sam",
+            "/queue/",
+            ["Print a model", "hinge.stl", "Put hinge.stl on hold", "Cancel hinge.stl", "Start held.stl"],
+        ),
+        ("sam", "/prints/", ["Completed", "Search by file or printer", "gear.stl"]),
+        ("sam", "/jobs/{live}/", ["G-code", "Cancel", "Watch it on Anvil"]),
+        ("ada", "/queue/", ["Look at it: lid.stl", "Approve lid.stl"]),
+        ("ada", "/jobs/{asked}/", ["Approve", "why", "Reject"]),
+        ("sam", "/submit/", ["file"]),
+        ("olivia", "/", ["Bellows", "Anvil"]),
+    ],
+)
+def test_whatever_can_be_done_is_reached_by_keyboard_in_the_order_of_the_page(
+    lab: Lab, who: str, template: str, deeds: list[str]
+) -> None:
+    page = lab.page(who, lab.path(template))
+    page.wait_for_load_state("networkidle")
+    reached = walk(page)
+    assert reached[0] == "Skip to the page"
+    places = [next((n for n, name in enumerate(reached) if name == deed), None) for deed in deeds]
+    assert None not in places, f"{deeds} of {reached}"
+    assert places == sorted(places, key=lambda place: place or 0)
+
+
+def test_the_frame_of_a_page_can_be_skipped(lab: Lab) -> None:
+    page = lab.page("sam", "/queue/")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Print a model")).to_be_focused()
+
+
+def test_a_question_keeps_the_keyboard_and_gives_it_back(lab: Lab) -> None:
+    page = lab.page("sam", f"/jobs/{lab.waiting}/")
+    wait_until(lambda: settled(page, lab.waiting), "nothing more is asked for", 60)
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Cancel hinge.stl?")).to_be_visible()
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()  # what does no harm
+    assert stumbles(page) == []
+    page.keyboard.press("Escape")
+    expect(cancel).to_be_focused()
+    assert lab.sam.job(lab.waiting)["status"] == "ready"
+
+
+# -- who may do what
+STAFF_ONLY = re.compile("Approve|Reject|Admin|Everybody's|Maintenance|Look at it", re.IGNORECASE)
+OPERATORS_ONLY = re.compile("Pause|Resume|Clear bed|Emergency|Home|Send to the printer|Console", re.IGNORECASE)
+
+
+def offers(page: Page, words: re.Pattern[str]) -> list[str]:
+    """The names of buttons and links that match."""
+    found = [row for role in ("button", "link") for row in page.get_by_role(role, name=words).all()]
+    return [row.inner_text() or row.get_attribute("aria-label") or "" for row in found if row.is_visible()]
+
+
+def test_who_prints_is_offered_nothing_of_staff(lab: Lab) -> None:
+    for template in PAGES["sam"]:
+        assert offers(lab.page("sam", lab.path(template)), STAFF_ONLY) == [], template
+
+
+def test_who_prints_is_offered_no_machine(lab: Lab) -> None:
+    """Beyond pausing and cancelling what is printed of their own: so not Sam, but Tina."""
+    for template in COMMON:
+        assert offers(lab.page("tina", lab.path(template)), OPERATORS_ONLY) == [], template
+
+
+def test_an_operator_is_offered_the_machine_and_nothing_of_staff(lab: Lab) -> None:
+    for template in PAGES["olivia"]:
+        assert offers(lab.page("olivia", lab.path(template)), re.compile("Approve|Reject|Admin|Everybody's")) == []
+    page = lab.page("olivia", lab.path("/printers/{anvil}/"))
+    expect(page.get_by_role("button", name="Pause").first).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("Emergency")).first).to_be_visible()
+
+
+def test_staff_are_offered_everything(lab: Lab) -> None:
+    page = lab.page("ada", "/queue/")
+    expect(page.get_by_role("button", name="Approve lid.stl")).to_be_visible()
+    expect(page.get_by_role("link", name="Admin").first).to_be_visible()
+    page.goto(lab.farm.url + "/prints/?who=all")
+    expect(page.get_by_role("row").filter(has_text="peg.stl")).to_contain_text("Tina")
+
+
+# -- lists that stay true
+def test_a_queue_that_is_looked_at_follows_what_happens_and_asks_only_for_what_changed(lab: Lab) -> None:
+    page = lab.page("sam", "/queue/")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("window.loaded = 'once'")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    job = lab.submit(lab.sam, shapes.box(11, 11, 4), "new.stl", "anvil")
+    new = page.get_by_role("listitem").filter(has_text="new.stl")
+    expect(new).to_contain_text("Anvil is printing another job")
+    lab.sam.post(f"jobs/{job}/hold/")
+    expect(new.get_by_text("On hold", exact=True)).to_be_visible()
+    lab.sam.post(f"jobs/{job}/cancel/")
+    expect(new).to_have_count(0)
+    assert page.evaluate("window.loaded") == "once"
+    assert any(f"changed={job}" in url for url in asked), asked
+
+
+def test_rows_that_did_not_change_stay_the_elements_they_are(lab: Lab) -> None:
+    page = lab.page("ada", "/queue/")
+    page.wait_for_load_state("networkidle")
+    row = page.get_by_role("listitem").filter(has_text="hinge.stl")
+    cancel = row.get_by_role("button", name="Cancel hinge.stl")
+    wait_until(lambda: settled(page, "/queue/"), "nothing more is asked for", 60)
+    row.evaluate("element => { element.wasHere = true; }")
+    cancel.focus()
+    lab.sam.post(f"jobs/{lab.held}/start/")
+    expect(page.get_by_role("listitem").filter(has_text="held.stl")).to_contain_text("Anvil is printing another job")
+    assert row.evaluate("element => element.wasHere") is True
+    expect(cancel).to_be_focused()
+    lab.sam.post(f"jobs/{lab.held}/hold/")
+    expect(page.get_by_role("button", name="Start held.stl")).to_be_visible()
+
+
+def test_a_bar_moves_without_asking_the_farm(lab: Lab) -> None:
+    page = lab.page("sam", "/queue/")
+    bar = page.get_by_role("progressbar", name="Progress of gear.stl on Anvil")
+    wait_until(lambda: settled(page, "/queue/"), "nothing more is asked for", 60)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    before = bar.evaluate("bar => bar.value")
+    lab.anvil.fault("speed", speed=20)
+    wait_until(lambda: bar.evaluate("bar => bar.value") > before, "the bar moves", 60)
+    lab.anvil.fault("speed", speed=1)
+    assert not [url for url in asked if "changed=" in url]
+
+
+def test_a_print_is_found_in_the_history_and_printed_again(lab: Lab) -> None:
+    page = lab.page("tina", "/prints/")
+    page.get_by_role("searchbox").fill("peg")
+    page.get_by_role("searchbox").press("Enter")
+    row = page.get_by_role("row").filter(has_text="peg.stl")
+    expect(row).to_contain_text("Completed")
+    expect(row).to_contain_text("0.08 m")
+    row.get_by_role("button", name="Print peg.stl again").click()
+    page.get_by_role("button", name="Print it").click()
+    expect(page.get_by_role("heading", name="peg.stl")).to_be_visible()
+    expect(page.locator("#job-status")).to_have_text("Awaits approval")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
