@@ -58,7 +58,7 @@ METRICS = {
     "growth": ("memory gained while measuring", "{:.1f}", "%"),
     "bridge_printer": ("memory of the bridge for one printer", "{:.3f}", "MB"),
     "connected": ("all printers connected after the bridge's start", "{:.1f}", "s"),
-    "connecting": ("CPU of the bridge until then, for one printer", "{:.1f}", "ms"),
+    "connecting": ("CPU of the bridge to connect one printer", "{:.1f}", "ms"),
     "p50": ("change of state to viewer, p50", "{:.1f}", "ms"),
     "p99": ("change of state to viewer, p99", "{:.1f}", "ms"),
     "max": ("change of state to viewer, longest", "{:.1f}", "ms"),
@@ -69,8 +69,8 @@ METRICS = {
 PATIENCE = 180.0
 #: s after everybody is there until it is measured, and between two looks at memory
 SETTLE, LOOK_EVERY = 5.0, 15.0
-#: s that the last changes get to reach the viewers
-AFTER = 3.0
+#: s that the last changes get to reach the viewers: whoever has not seen them by then has lost them
+AFTER = 8.0
 #: one viewer in so many is an operator
 OPERATORS = 10
 
@@ -139,6 +139,12 @@ def pss(processes: dict[psutil.Process, str]) -> dict[str, float]:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             used[name] += int(rollup.partition("\nPss:")[2].split()[0]) / 1024
     return used
+
+
+def busy_seconds() -> float:
+    """s that all cores of this machine have worked."""
+    times = psutil.cpu_times()
+    return float(sum(times[:7]) - times.idle - times.iowait)
 
 
 def bridge_of(farm: RunningFarm) -> psutil.Process:
@@ -241,7 +247,7 @@ def run(scenario: Scenario, changes: float, profile: bool, keep_log: Path | None
         }
         empty = RunningFarm(folder, environment=environment)
         with stopped(empty):
-            idle = idle_bridge(empty)
+            idle, start = idle_bridge(empty)
             facts = child("prepare", json.dumps(fleet.printers), str(scenario.viewers), environment=empty.environment)
         log("The farm starts with its printers ...")
         farm = RunningFarm(folder, environment=environment)
@@ -259,7 +265,7 @@ def run(scenario: Scenario, changes: float, profile: bool, keep_log: Path | None
             values = judged(scenario, window, facts["printers"]) | {
                 "bridge_printer": (window.memory[-1]["bridge"] - idle) / scenario.printers,
                 "connected": connected,
-                "connecting": connecting / scenario.printers * 1000,
+                "connecting": (connecting - start) / scenario.printers * 1000,
             }
             notes = noted(scenario, window, viewers)
             return Measured(
@@ -288,11 +294,11 @@ def child(*task: str, environment: dict[str, str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def idle_bridge(farm: RunningFarm) -> float:
-    """MB of a bridge without printers."""
+def idle_bridge(farm: RunningFarm) -> tuple[float, float]:
+    """MB of a bridge without printers, and s of CPU that it takes to start."""
     bridge = bridge_of(farm)
     wait_until(lambda: "bridge_started" in farm.log, "the bridge runs", PATIENCE)
-    return pss({bridge: "bridge"})["bridge"]
+    return pss({bridge: "bridge"})["bridge"], sum(bridge.cpu_times()[:4])
 
 
 def all_connected(farm: RunningFarm, fleet: FleetPeer) -> tuple[float, float]:
@@ -318,6 +324,7 @@ class Window:
 
     seconds: float
     cpu: dict[str, float]
+    strangers: float  # cores that other programs on this machine used
     memory: list[dict[str, float]]
     told: dict[str, Any]
     seen: dict[str, Any]
@@ -333,18 +340,18 @@ def watched(
     }
     fleet.report()
     viewers.order("begin")
-    before, memory, begin = cpu_seconds(everybody), [pss(everybody)], time.monotonic()
+    before, busy, memory, begin = cpu_seconds(everybody), busy_seconds(), [pss(everybody)], time.monotonic()
     fleet.change_state(changes)
     while (left := begin + scenario.seconds - time.monotonic()) > 0:
         time.sleep(min(left, LOOK_EVERY))
         memory.append(pss(everybody))
-    seconds, after = time.monotonic() - begin, cpu_seconds(everybody)
+    seconds, after, busy = time.monotonic() - begin, cpu_seconds(everybody), busy_seconds() - busy
     fleet.change_state(0)
     time.sleep(AFTER)
     told = fleet.report()
     viewers.order("end")
     cpu = {name: (used - before[name]) / seconds for name, used in after.items()}
-    return Window(seconds + AFTER, cpu, memory, told, viewers.heard())
+    return Window(seconds + AFTER, cpu, busy / seconds - sum(cpu.values()), memory, told, viewers.heard())
 
 
 def judged(scenario: Scenario, window: Window, ids: list[str]) -> dict[str, float]:
@@ -402,6 +409,7 @@ def noted(scenario: Scenario, window: Window, viewers: Viewers) -> list[str]:
         f"States lost on the way and noticed: {counts['lost']}, in {counts['resyncs']} resyncs; snapshots after the "
         f"first: {counts['snapshots']}; connections lost: {counts['closed']}.",
         f"Memory over time, MB: {', '.join(looks)}.",
+        f"Other programs on this machine used {max(0.0, window.strangers):.2f} cores meanwhile.",
     ]
 
 

@@ -8,6 +8,7 @@ was seen and ``end`` writes it down, see Board. The end of input is the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import sys
@@ -17,6 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+
+#: s until every viewer has seen every printer
+PATIENCE = 180.0
 
 
 class Board:
@@ -46,7 +50,6 @@ class Viewer(asyncio.Protocol):
         self.n, self.url, self.cookie, self.board = n, url, cookie, board
         self.printers: dict[str, tuple[str, Any]] = {}  # id -> status, version
         self.whole_after: float | None = None  # s until everything was there for the first time
-        self.connections = 0
 
     async def connect(self) -> None:
         place = urlsplit(self.url)
@@ -57,7 +60,6 @@ class Viewer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
-        self.connections += 1
         transport.write(
             f"GET /ws/live/ HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\nOrigin: {self.url}\r\n"
             f"Cookie: {self.cookie}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -66,7 +68,13 @@ class Viewer(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.board.counts["closed"] += 1
-        asyncio.get_running_loop().call_later(1.0, lambda: asyncio.ensure_future(self.connect()))
+        self._returning = asyncio.ensure_future(self._come_back())
+
+    async def _come_back(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            with contextlib.suppress(OSError):
+                return await self.connect()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -164,8 +172,9 @@ async def view(url: str, cookies: list[str], printers: int) -> None:
     for viewer in viewers:
         await viewer.connect()
         await asyncio.sleep(0.02)  # people do not come all at once
-    while any(len(viewer.printers) < printers for viewer in viewers):
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(PATIENCE):
+        while any(len(viewer.printers) < printers for viewer in viewers):
+            await asyncio.sleep(0.05)
     say({"whole_after": [viewer.whole_after for viewer in viewers]})
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
@@ -174,8 +183,7 @@ async def view(url: str, cookies: list[str], printers: int) -> None:
             board.wipe()
         else:
             now = [{key: status for key, (status, _) in viewer.printers.items()} for viewer in viewers]
-            connections = sum(viewer.connections for viewer in viewers)
-            say({"seen": board.seen, "counts": board.counts, "now": now, "connections": connections})
+            say({"seen": board.seen, "counts": board.counts, "now": now})
 
 
 def say(facts: dict[str, Any]) -> None:
