@@ -55,6 +55,8 @@ api = [
     path("models/<uuid:pk>/file/", slicing.ModelFile.as_view()),
     path("models/<uuid:pk>/picture/", slicing.ModelPicture.as_view(), name="api-model-picture"),
     path("models/<uuid:pk>/shape/", slicing.ModelShape.as_view(), name="api-model-shape"),
+    path("models/<uuid:pk>/estimate/toolpaths/", jobs.EstimateToolpaths.as_view(), name="api-estimate-toolpaths"),
+    path("models/<uuid:pk>/estimate/toolpaths/<int:number>/", jobs.EstimateLayerToolpaths.as_view()),
     path("gcodes/", slicing.Gcodes.as_view()),
     path("gcodes/<uuid:pk>/", slicing.OneGcode.as_view()),
     path("gcodes/<uuid:pk>/picture/", slicing.GcodePicture.as_view()),

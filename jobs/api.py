@@ -17,7 +17,7 @@ from farm.api import FarmView, person
 from farm.downloads import download, picture
 from farm.errors import NotFound
 from farm.paging import Pages
-from jobs import access, expected, services
+from jobs import access, estimates, expected, services
 from jobs.models import Job, JobEvent, Print
 from jobs.states import PRINT_TERMINAL, PrintStatus
 from printers import access as printer_access
@@ -310,6 +310,27 @@ class JobLayer(PictureView):
     @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
         return layer_picture(request, _sliced(request, pk), number)
+
+
+class EstimateToolpaths(PictureView):
+    """As of a job: the layers of what this person had sliced ahead, on the page that a model is submitted on."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        return toolpaths(request, _estimated(request, pk))
+
+
+class EstimateLayerToolpaths(PictureView):
+    """One layer of it exactly, and its travels; the lowest is 1."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        return toolpaths(request, _estimated(request, pk), number)
+
+
+def _estimated(request: Request, pk: UUID) -> Gcode:
+    user = person(request)
+    return estimates.gcode_of(estimates.of(user, _named(own_models(user), pk, "model")))
 
 
 class JobToolpaths(PictureView):

@@ -12,10 +12,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from farm.errors import Invalid, NotFound
+from farm.errors import Forbidden, Invalid, NotFound
 from farm.models import User
 from farm.pages import by_htmx, person, whole
-from jobs import access, expected, services
+from jobs import access, estimates, expected, services
 from jobs.looks import job_look, print_look
 from jobs.matching import fits
 from jobs.models import Job, JobEvent, Print
@@ -89,6 +89,35 @@ def stands(request: HttpRequest, pk: UUID) -> HttpResponse:
     if model is None:
         raise NotFound("There is no such model, or you may not see it.")
     return render(request, "jobs/stands.html", {"stands": ways_to_stand(standing(model, {})["stands"])})
+
+
+@require_http_methods(["GET", "POST"])
+def estimate(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What it would take, a part of `options`: POST asks for it with the form as it is, GET says how far it is."""
+    user = person(request)
+    model = own_models(user).filter(pk=pk).first()
+    if model is None:
+        raise NotFound("There is no such model, or you may not see it.")
+    try:
+        posted = request.method == "POST"
+        found = estimates.ask(user, model, **_wanted(request)) if posted else estimates.of(user, model)
+        context = {"estimate": found, **_estimated(user, model, found)}
+    except (Invalid, Forbidden, NotFound) as error:  # no reason to disturb: it is said again when it is sent
+        context = {"estimate": {"status": estimates.FAILED, "message": error.message}}
+    return render(request, "jobs/estimate.html", {"model": model, **context})
+
+
+def _estimated(user: User, model: Model3D, found: estimates.Estimate | None) -> dict[str, Any]:
+    if found is None or not found.gcode:
+        return {}
+    gcode = estimates.gcode_of(found)
+    row = estimates.as_job(user, model, found, gcode)
+    return {
+        "gcode": gcode,
+        "takes": expected.of_jobs([row]).get(row.pk),
+        "middle": gcode.layers,
+        "layers_bed": _bed_words(gcode.profile),
+    }
 
 
 def _options(request: HttpRequest, model: Model3D) -> dict[str, Any]:
@@ -224,8 +253,8 @@ def _job(request: HttpRequest, row: Job) -> dict[str, Any]:
         "settings": _settings(row),
         "takes": expected.of_jobs([row]).get(row.pk),
         "middle": (row.gcode.layers + 1) // 2 if row.gcode else 0,
-        "show_prints": _tells_more(row, prints),
         "layers_bed": _bed_words(row.gcode.profile) if row.gcode else "",
+        "show_prints": _tells_more(row, prints),
         "own": own,
         "can": {
             "download": mine and row.gcode is not None,

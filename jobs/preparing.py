@@ -47,7 +47,7 @@ def prepare(job_id: UUID) -> None:
         _fail(job, _STOPPED)
         return
     try:
-        gcode = _slice(job, _first_fitting(job), lambda progress: _keep_job(job, progress))
+        gcode = slice_for(job, first_fitting(job), _announcing(job, lambda progress: _keep_job(job, progress)))
     except Cancelled:
         return
     except Invalid as error:
@@ -69,7 +69,8 @@ def prepare_print(print_id: UUID) -> None:
     try:
         if attempt.printer is not None:  # else the next step says so
             profile = attempt.printer.profile
-            gcode = _slice(attempt.job, profile, lambda _: bool(still.update(worker_until=_later())))
+            keep = _announcing(attempt.job, lambda _: bool(still.update(worker_until=_later())))
+            gcode = slice_for(attempt.job, profile, keep)
             still.update(gcode=gcode)
     except Cancelled:
         return
@@ -80,7 +81,7 @@ def prepare_print(print_id: UUID) -> None:
         enqueue("jobs.send", print_id)
 
 
-def _first_fitting(job: Job) -> PrinterProfile:
+def first_fitting(job: Job) -> PrinterProfile:
     if job.printer is not None:
         return job.printer.profile
     need = dispatch.needs_of([job])[0]
@@ -92,13 +93,13 @@ def _first_fitting(job: Job) -> PrinterProfile:
     )
 
 
-def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> Gcode:
-    """``keep(progress)`` says whether the work is still wanted, and that we live. Raises Invalid with a sentence for
+def slice_for(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> Gcode:
+    """``keep(progress)``, asked now and then, says whether the work is still wanted. Raises Invalid with a sentence for
     the owner, Cancelled."""
     assert job.model is not None  # noqa: S101 - only jobs with a model are prepared
     try:
         how = (job.material, job.quality, job.placement)
-        return slice_model(job.model, profile, job.settings, _Reporter(job, keep), *how)
+        return slice_model(job.model, profile, job.settings, _Reporter(keep), *how)
     except (FarmError, Cancelled):
         raise
     except Exception:
@@ -106,6 +107,18 @@ def _slice(job: Job, profile: PrinterProfile, keep: Callable[[float], bool]) -> 
         raise Invalid(
             "The slicer stumbled over this model. Ask the people who run the lab: their log has the details."
         ) from None
+
+
+def _announcing(job: Job, keep: Callable[[float], bool]) -> Callable[[float], bool]:
+    """The same, and its owner is told how far it is."""
+
+    def told(progress: float) -> bool:
+        wanted = keep(progress)
+        if wanted:
+            services.announce(job)
+        return wanted
+
+    return told
 
 
 def _keep_job(job: Job, progress: float) -> bool:
@@ -125,10 +138,10 @@ def _fail(job: Job, message: str) -> None:
 
 
 class _Reporter:
-    """Progress for the owner, now and then, and the end of the work when it is no longer wanted."""
+    """Asks now and then, and ends the work when it is no longer wanted."""
 
-    def __init__(self, job: Job, keep: Callable[[float], bool]) -> None:
-        self.job, self.keep, self.last = job, keep, time.monotonic()
+    def __init__(self, keep: Callable[[float], bool]) -> None:
+        self.keep, self.last = keep, time.monotonic()
 
     def __call__(self, progress: float) -> None:
         if time.monotonic() - self.last < _SAY_EVERY:
@@ -136,4 +149,3 @@ class _Reporter:
         self.last = time.monotonic()
         if not self.keep(progress):
             raise Cancelled
-        services.announce(self.job)

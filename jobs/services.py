@@ -37,7 +37,7 @@ from printers.services import give_bed_back, soil_bed
 from printers.signals import Occupant, Upcoming
 from slicing import profiles
 from slicing.models import Gcode, Material, Model3D, ProfileRevision, Quality
-from slicing.services import checked_placement, make_settings, standing
+from slicing.services import checked_placement, make_settings, placed_size
 
 log = structlog.get_logger(__name__)
 
@@ -205,7 +205,15 @@ def shown_status(job: Job, prints: list[Print]) -> str:
 
 
 # -- submitting
-def submit(
+def submit(owner: User, **wanted: Any) -> Job:
+    """A job that :func:`draft` makes of it, stored: it is somebody's turn. Raises as that does; nothing is stored
+    then."""
+    job = draft(owner, **wanted)
+    _store(job)
+    return job
+
+
+def draft(
     owner: User,
     *,
     model: Model3D | None = None,
@@ -221,7 +229,7 @@ def submit(
     """A job for ``copies`` of a model or of uploaded G-code. ``material`` and ``quality`` are ids, or
     revisions to be used as they were; none: the defaults. ``placement`` says how the model stands (see slicing.stance).
 
-    Raises Invalid, Forbidden, NotFound; nothing is stored then.
+    Raises Invalid, Forbidden, NotFound. Stored nowhere yet.
     """
     if (model is None) == (gcode is None):
         raise Invalid("Name a model or a G-code file to print, not both.", field="model")
@@ -246,7 +254,6 @@ def submit(
     if model is not None and placement:
         _place(job, model, placement)
     _require_a_printer(job)
-    _store(job)
     return job
 
 
@@ -286,7 +293,7 @@ def _revision(owner: User, kind: type[Material | Quality], wanted: Any) -> Profi
 def _place(job: Job, model: Model3D, placement: dict[str, Any]) -> None:
     """How large it is as it stands is only known when it has been turned. Raises Invalid."""
     job.placement = checked_placement(placement)
-    job.placed_size = standing(model, job.placement)["size_mm"] if job.placement else None
+    job.placed_size = placed_size(model, job.placement) if job.placement else None
 
 
 def _require_a_printer(job: Job) -> None:

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from farm.models import IdempotencyKey
 from farm.queue import enqueue
-from jobs import attempts, services
+from jobs import attempts, estimates, services
 from jobs.models import Job, Print
 from jobs.states import PRINT_LIVE, PRINT_STARTED, JobStatus, PrintStatus
 from printers import telemetry
@@ -68,6 +68,7 @@ def _follow_all() -> None:
 def housekeeping() -> None:
     """Old answers and files left on printers."""
     IdempotencyKey.objects.filter(created_at__lt=Now() - timedelta(days=1)).delete()
+    estimates.forget_unused()
     recent = Print.objects.filter(attempts.LEFT_ON_PRINTER, ended_at__gt=Now() - timedelta(days=2))
     for pk in recent.values_list("pk", flat=True):
         enqueue("jobs.clean_up", pk)

@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.conf import settings
 
-from jobs import attempts, dispatch, preparing, sweep
+from jobs import attempts, dispatch, estimates, preparing, sweep
 
 
 @shared_task(name="jobs.slice", time_limit=settings.FARM_SLICE_TIMEOUT)
@@ -16,6 +16,11 @@ def slice_job(job_id: str, print_id: str = "") -> None:
         preparing.prepare_print(UUID(print_id))
     else:
         preparing.prepare(UUID(job_id))
+
+
+@shared_task(name="jobs.estimate", time_limit=settings.FARM_SLICE_TIMEOUT)
+def estimate(owner_id: str, estimate_id: str) -> None:
+    estimates.work(owner_id, estimate_id)
 
 
 @shared_task(name="jobs.dispatch")

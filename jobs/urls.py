@@ -10,6 +10,7 @@ urlpatterns = [
     path("submit/", pages.submit, name="submit"),
     path("submit/<uuid:pk>/", pages.options, name="submit-options"),
     path("submit/<uuid:pk>/stands/", pages.stands, name="submit-stands"),
+    path("submit/<uuid:pk>/estimate/", pages.estimate, name="submit-estimate"),
     path("jobs/<uuid:pk>/", pages.job, name="job"),
     path("jobs/<uuid:pk>/layers/", pages.layers, name="job-layers"),
     path("jobs/<uuid:pk>/again/", pages.again, name="job-again"),

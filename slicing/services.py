@@ -27,7 +27,7 @@ from slicing.layering import packed
 from slicing.making import Work, make, site
 from slicing.models import Gcode, Model3D, PrinterProfile, ProfileRevision
 from slicing.sandbox import WALL_S, facts_of
-from slicing.stance import stance
+from slicing.stance import UPRIGHT, stance
 
 log = structlog.get_logger(__name__)
 
@@ -144,6 +144,15 @@ def standing(model: Model3D, placement: Mapping[str, Any]) -> dict[str, Any]:
         *("--placement", json.dumps(checked_placement(placement))),
         *("--max-triangles", str(django_settings.FARM_MAX_TRIANGLES)),
     )
+
+
+def placed_size(model: Model3D, placement: Mapping[str, Any]) -> list[float]:
+    """mm; of what is turned only its triangles tell. Raises Invalid."""
+    stands = stance(checked_placement(placement))
+    if stands.rotation == UPRIGHT:
+        return [round(side * factor, 4) for side, factor in zip(model.size_mm, stands.scale, strict=True)]
+    size: list[float] = standing(model, placement)["size_mm"]
+    return size
 
 
 def accept_gcode(owner: User, upload: UploadedFile, profile: PrinterProfile) -> Gcode:

@@ -24,6 +24,7 @@ from tests.machines import Machines
 
 TASKS: dict[str, Callable[..., Any]] = {
     "jobs.slice": tasks.slice_job,
+    "jobs.estimate": tasks.estimate,
     "jobs.dispatch": tasks.dispatch_jobs,
     "jobs.send": tasks.send,
     "jobs.reconcile": tasks.reconcile,

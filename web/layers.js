@@ -92,7 +92,10 @@ class Panel {
     this.say(`${this.place()}, drawing …`);
     picture.onload = picture.onerror = (event) => {
       this.loading = false;
-      if (event.type === "load") shown.src = picture.src;
+      if (event.type === "load") {
+        shown.src = picture.src;
+        shown.hidden = false;
+      }
       this.root.classList.toggle("failed", event.type === "error");
       if (this.number !== number) return this.picture();
       const why = this.without ? `. ${this.without.replace(/\.$/, "")}: this is a picture.` : "";

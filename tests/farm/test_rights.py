@@ -70,6 +70,8 @@ DOORS = {
     "get models/<uuid:pk>/file/": Door(404, 404),
     "get models/<uuid:pk>/picture/": Door(404, 404),
     "get models/<uuid:pk>/shape/": Door(404, 404),
+    "get models/<uuid:pk>/estimate/toolpaths/": Door(404, 404),
+    "get models/<uuid:pk>/estimate/toolpaths/<int:number>/": Door(404, 404),
     "get gcodes/": Door(EMPTY, EMPTY),
     "post gcodes/": Door(403, 403),
     "get gcodes/<uuid:pk>/": Door(404, 404),

@@ -1,6 +1,8 @@
 // Where and how: the model on the bed of the chosen printer, and the grey values of all settings, which follow what is
 // chosen above them as slicing/presets.py lays them over each other.
+import { Estimate } from "../estimate.js";
 import { $, $$ } from "../farm.js";
+import { closeLayers, openLayers } from "../layers.js";
 
 const read = (id) => JSON.parse($(`#${id}`).textContent);
 const chosen = (form, name) => $(`[name=${name}]:checked`, form)?.value ?? "";
@@ -86,8 +88,30 @@ async function showModel(form) {
   addEventListener("pagehide", (event) => { if (!event.persisted) view.stage.end(); });
 }
 
+// -- what it would take, and its layers as soon as they are known
+function showEstimate(form) {
+  const choice = $("#model-or-layers"), layers = $("#looked-at-layers"), model = $("#looked-at-model");
+  function look(at) {
+    for (const button of $$("[data-look-at]", choice)) button.setAttribute("aria-pressed", button.dataset.lookAt === at);
+    layers.hidden = at !== "layers";
+    model.hidden = at !== "model";
+    if (at === "layers") openLayers(layers);
+  }
+  choice.addEventListener("click", (event) => {
+    const at = event.target.closest("[data-look-at]")?.dataset.lookAt;
+    if (at) look(at);
+  });
+  new Estimate(form, $("#estimate"), (template) => {
+    for (const panel of $$("[data-toolpaths]", layers)) closeLayers(panel);
+    layers.replaceChildren(...(template ? [template.content.cloneNode(true)] : []));
+    choice.hidden = !template;
+    if (!template) look("model");
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   const form = $("#wishes");
   followSettings(form);
   showModel(form);
+  if (!$(".bottom-bar button", form).disabled) showEstimate(form);
 });
