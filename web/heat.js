@@ -1,7 +1,7 @@
 // One printer's temperatures: the list of its heaters, and a chart that opens with the last half hour and goes on live.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { $, shownTime } from "./farm.js";
+import { $, $$, shownTime } from "./farm.js";
 import { states } from "./live.js";
 import { degrees, heaterName } from "./words.js";
 
@@ -25,7 +25,8 @@ function setText(element, text) {
 }
 
 export function paintHeaters(list, temperatures) {
-  for (const [name, { actual, target }] of Object.entries(temperatures)) {
+  const silent = $$("[data-heater]", list).map((li) => [li.dataset.heater, { actual: null, target: 0 }]);
+  for (const [name, { actual, target }] of Object.entries({ ...Object.fromEntries(silent), ...temperatures })) {
     const li = row(list, name);
     setText($("[data-now]", li), degrees(actual));
     setText($("[data-target]", li), degrees(target));

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from printers.drivers import driver_for, moonraker, sockets
-from printers.drivers.base import Outcome, PrinterStatus, Unauthorised, Unclear
+from printers.drivers import driver_for, moonraker, octoprint, sockets
+from printers.drivers.base import Outcome, PrinterStatus, Refused, Unauthorised, Unclear
 from printers.drivers.moonraker_words import NO_KLIPPER
 from tests.peers import MoonrakerPeer, OctoPrintPeer, wait_for
 from tests.printers.drivers.conftest import DEADLINE_S, Bench, Watch, ended_as, idle_after
@@ -138,6 +138,36 @@ class TestMoonraker:
             klipper.peer.set_speed(100_000)
             watch.until(idle_after(path, Outcome.CANCELLED))
 
+    def test_what_klipper_refuses_at_the_console_is_heard_and_raised(self, klipper: Bench) -> None:
+        said: list[str] = []
+        with pytest.raises(Refused, match="range"):
+            klipper.driver().gcode(["G28", "G1 X9000"], said.append)
+        assert any(line.startswith("!! ") for line in said)
+
+    def test_an_unknown_word_at_the_console_is_answered(self, klipper: Bench) -> None:
+        said: list[str] = []
+        klipper.driver().gcode(["FLY_HOME"], said.append)
+        assert said == ['// Unknown command:"FLY_HOME"']
+
+    def test_a_console_that_klipper_is_too_busy_for_is_unclear(
+        self, klipper: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(moonraker, "BLOCKING_TIMEOUT", (4.0, 0.5))
+        with pytest.raises(Unclear):
+            klipper.driver().gcode(["G4 P40000000"], lambda line: None)
+        assert isinstance(klipper.peer, MoonrakerPeer)
+        klipper.peer.set_speed(1_000_000)
+        klipper.driver().gcode(["M400"])  # behind it
+
+    def test_a_console_without_klipper_says_so(self, klipper: Bench) -> None:
+        assert isinstance(klipper.peer, MoonrakerPeer)
+        klipper.peer.kill_klippy()
+        with pytest.raises(Refused, match=NO_KLIPPER):
+            klipper.driver().gcode(["M115"], lambda line: None)
+        klipper.peer.start_klippy()
+        back = klipper.driver()
+        wait_for("Klipper is back", lambda: back.read_state().status is PrinterStatus.IDLE, DEADLINE_S)
+
     def test_a_trusted_client_needs_no_key(self, klipper: Bench) -> None:
         """As on most hobby printers, where the whole network is trusted."""
         with MoonrakerPeer(trusting=True) as trusting:
@@ -150,6 +180,20 @@ class TestMoonraker:
 
 @pytest.mark.octoprint
 class TestOctoPrint:
+    def test_the_console_lets_go_of_a_machine_that_is_long_at_work(
+        self, pi: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(octoprint, "LISTEN_S", 0.0)
+        said: list[str] = []
+        pi.driver().gcode(["M115"], said.append)
+        assert said == [octoprint.AT_WORK]
+
+    def test_the_console_tells_long_answers_whole(self, pi: Bench) -> None:
+        said: list[str] = []
+        pi.driver().gcode(["M503"], said.append)
+        assert len(said) > 20
+        assert said[-1] == "ok"
+
     def test_a_stopped_machine_still_gives_signs_of_life(self, pi: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """OctoPrint has nothing to say while its printer is not connected, and then it answers pings."""
         monkeypatch.setattr(sockets, "PING_S", 0.2)
