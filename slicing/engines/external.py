@@ -25,6 +25,7 @@ from slicing.engines.base import Machine, Progress, SliceResult, SliceSettings, 
 from slicing.engines.heading import header
 from slicing.engines.isolation import Failed, Limits, run
 from slicing.engines.planar import STANDS_ON_NOTHING, check_settings, check_size
+from slicing.mending import mended
 from slicing.mesh import Mesh, write_stl
 
 #: put around what the engine writes
@@ -87,7 +88,7 @@ class ExternalEngine(ABC):
         report(0.0)
         with tempfile.TemporaryDirectory(prefix="farm-slice-") as name:
             folder = Path(name)
-            write_stl(on_bed(mesh, machine), folder / MODEL)
+            write_stl(on_bed(mended(mesh), machine), folder / MODEL)
             said = self._run(self.prepare(folder, machine, settings), folder, report)
             written = self.written(read_output(folder / OUT), said, machine)
         result = self._finish(written, machine, settings, out)
