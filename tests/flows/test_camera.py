@@ -1,0 +1,220 @@
+"""Cameras through a whole farm, in a real web process: how many connections there are, and what a viewer costs who
+leaves or does not read."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.flows.farm import RunningFarm, wait_until
+from tests.peers import SimulatorPeer
+from tests.printers.drivers.raw import Raw, serving
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(600)]
+
+PASSWORD = "correct-horse-battery"
+PEOPLE = f"""
+from farm.models import User
+from printers.models import Grant, Pool
+lab = Pool.objects.create(name="Lab")
+for n in range(8):
+    Grant.objects.create(user=User.objects.create_user(f"viewer{{n}}", "", {PASSWORD!r}), pool=lab, role=1)
+User.objects.create_superuser("ada", "", {PASSWORD!r})
+User.objects.create_user("mallory", "", {PASSWORD!r})
+"""
+INTO_THE_POOL = "from printers.models import *; Pool.objects.get().printers.set(Printer.objects.all())"
+PICTURE = b"\xff\xd8\xff" + bytes(200_000)
+#: s; every wait ends when what it waits for is there
+PATIENCE = 120.0
+
+
+@dataclass
+class Streamer:
+    """A camera: as many pictures as the other end takes, at most a hundred a second."""
+
+    streams: int = 0
+    sent: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, link: socket.socket, raw: Raw) -> None:
+        kind = "Content-Type: multipart/x-mixed-replace; boundary=x"
+        self._count(1)
+        try:
+            link.sendall(f"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\n{kind}\r\n\r\n".encode())
+            while not raw.over.wait(0.01):
+                link.sendall(f"--x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(PICTURE)}\r\n\r\n".encode())
+                link.sendall(PICTURE + b"\r\n")
+                self.sent += 1
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self.lock:
+            self.streams += change
+
+
+@dataclass
+class Lab:
+    farm: RunningFarm
+    camera: Streamer
+    raw: Raw
+    printer: str
+
+    def session(self, who: str) -> requests.Session:
+        """Logged in as people are: with a cookie."""
+        session = requests.Session()
+        page = session.get(f"{self.farm.url}/login/", timeout=60)
+        token = session.cookies["farm_csrf"]
+        form = {"username": who, "password": PASSWORD, "csrfmiddlewaretoken": token}
+        page = session.post(f"{self.farm.url}/login/", data=form, headers={"Referer": self.farm.url}, timeout=60)
+        assert page.status_code == 200, page.text
+        return session
+
+    @property
+    def live(self) -> str:
+        return f"{self.farm.url}/printers/{self.printer}/camera"
+
+    def look(self, session: requests.Session) -> Any:
+        return session.get(self.live, stream=True, timeout=60, allow_redirects=False)
+
+    def nobody_looks(self) -> None:
+        wait_until(lambda: self.camera.streams == 0, "the camera is let go", PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def lab(farm: RunningFarm) -> Iterator[Lab]:
+    farm.manage("shell", "-c", PEOPLE)
+    camera = Streamer()
+    with ExitStack() as stack:
+        raw = stack.enter_context(serving(camera))
+        peer = stack.enter_context(SimulatorPeer("octoprint"))
+        token = requests.post(f"{farm.url}/api/token/", json={"username": "ada", "password": PASSWORD}, timeout=60)
+        staff = {"Authorization": f"Bearer {token.json()['access']}"}
+        facts = {"name": "Anvil", "kind": "octoprint", "url": peer.url, "api_key": peer.api_key}
+        more = {"camera": "own", "camera_stream_url": f"{raw.url}/stream"}
+        made = requests.post(f"{farm.url}/api/printers/", json={**facts, **more}, headers=staff, timeout=60)
+        assert made.status_code == 201, made.text
+        farm.manage("shell", "-c", INTO_THE_POOL)
+        yield Lab(farm, camera, raw, made.json()["id"])
+
+
+def first_picture(answer: Any) -> bytes:
+    """As a browser reads it: the delimiter, the head with a length, the picture."""
+    assert answer.status_code == 200, answer.text
+    lines = [answer.raw.readline() for _ in range(4)]
+    if lines[0] != b"--frame\r\n":  # not the first of the stream
+        raise AssertionError(lines)
+    length = int(lines[2].partition(b":")[2])
+    assert lines[3] == b"\r\n"
+    data: bytes = answer.raw.read(length)
+    assert answer.raw.read(11) == b"\r\n--frame\r\n"
+    return data
+
+
+def test_twenty_viewers_are_one_connection_to_the_camera(lab: Lab) -> None:
+    lab.nobody_looks()
+    before = len(lab.raw.heads)
+    sessions = [lab.session(f"viewer{n}") for n in range(5)]
+    with ExitStack() as stack:
+        answers = [stack.enter_context(closing(lab.look(session))) for session in sessions for _ in range(4)]
+        assert {first_picture(answer) for answer in answers} == {PICTURE}
+        assert (lab.camera.streams, len(lab.raw.heads) - before) == (1, 1)
+        for answer in answers:
+            assert "Set-Cookie" not in answer.headers
+            assert str(lab.raw.port) not in str(answer.headers)
+    lab.nobody_looks()
+
+
+def test_a_picture_is_asked_for_once_for_all(lab: Lab) -> None:
+    lab.nobody_looks()
+    sessions = [lab.session(f"viewer{n}") for n in range(8)]
+    with ExitStack() as stack:
+        live = stack.enter_context(closing(lab.look(sessions[0])))
+        first_picture(live)
+        before = len(lab.raw.heads)
+        for session in sessions:
+            shown = session.get(f"{lab.live}.jpg", timeout=60)
+            assert (shown.status_code, shown.headers["Content-Type"], shown.content) == (200, "image/jpeg", PICTURE)
+        assert len(lab.raw.heads) == before
+    lab.nobody_looks()
+
+
+def test_a_fifth_live_picture_is_refused_until_one_is_closed(lab: Lab) -> None:
+    session = lab.session("viewer6")
+    with ExitStack() as stack:
+        answers = [stack.enter_context(closing(lab.look(session))) for _ in range(4)]
+        with closing(lab.look(session)) as refused:
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many")
+        answers[0].close()
+        wait_until(lambda: _is_let_in(lab, session), "the place is free", PATIENCE)
+    lab.nobody_looks()
+
+
+def _is_let_in(lab: Lab, session: requests.Session) -> bool:
+    with closing(lab.look(session)) as answer:
+        return bool(answer.status_code == 200)
+
+
+def test_a_stranger_and_nobody_see_nothing(lab: Lab) -> None:
+    stranger = lab.session("mallory")
+    for path in (lab.live, f"{lab.live}.jpg"):
+        answer = stranger.get(path, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert requests.get(path, timeout=60, allow_redirects=False).status_code == 302
+
+
+def test_who_does_not_read_fills_no_memory_and_keeps_nobody_waiting(lab: Lab) -> None:
+    """Daphne alone would keep every picture for them: here some hundred, 20 MB for each of the four."""
+    lab.nobody_looks()
+    web = lab.farm.child("web")
+    assert web is not None
+    stuck_one, reader = lab.session("viewer5"), lab.session("viewer4")
+    with ExitStack() as stack:
+        live = stack.enter_context(closing(lab.look(reader)))
+        first_picture(live)
+        stuck = [stack.enter_context(closing(not_reading(lab, stuck_one))) for _ in range(4)]
+        before, sent = web.memory_info().rss, lab.camera.sent
+        wait_until(lambda: drain(live) and lab.camera.sent > sent + 150, "pictures go by", PATIENCE)
+        assert web.memory_info().rss - before < 30_000_000
+        assert len(stuck) == 4
+    lab.nobody_looks()
+
+
+def drain(answer: Any) -> bool:
+    return bool(answer.raw.read(1_000_000))
+
+
+def not_reading(lab: Lab, session: requests.Session) -> socket.socket:
+    """Asks for the live picture and takes only the beginning of it."""
+    url = urlsplit(lab.live)
+    link = socket.create_connection((url.hostname, url.port), timeout=60)
+    cookie = f"farm_session={session.cookies['farm_session']}"
+    link.sendall(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nCookie: {cookie}\r\n\r\n".encode())
+    assert link.recv(12) == b"HTTP/1.1 200"
+    return link
+
+
+def test_a_simulated_printers_own_camera_is_shown(lab: Lab) -> None:
+    token = requests.post(f"{lab.farm.url}/api/token/", json={"username": "ada", "password": PASSWORD}, timeout=60)
+    staff = {"Authorization": f"Bearer {token.json()['access']}"}
+    with SimulatorPeer("moonraker") as peer:
+        facts = {"name": "Bellows", "kind": "moonraker", "url": peer.url, "api_key": peer.api_key}
+        made = requests.post(f"{lab.farm.url}/api/printers/", json=facts, headers=staff, timeout=60).json()
+        where = f"{lab.farm.url}/api/printers/{made['id']}/camera/"
+        told = requests.get(where, headers=staff, timeout=60).json()
+        assert (told["stream"], told["rotation"]) == (True, 0)
+        shown = requests.get(lab.farm.url + told["picture"], headers=staff, timeout=60)
+        assert (shown.headers["Content-Type"], shown.content[:3]) == ("image/jpeg", b"\xff\xd8\xff")
+        with closing(requests.get(lab.farm.url + told["live"], headers=staff, stream=True, timeout=60)) as live:
+            assert first_picture(live)[:3] == b"\xff\xd8\xff"
+        requests.patch(
+            f"{lab.farm.url}/api/printers/{made['id']}/", json={"enabled": False}, headers=staff, timeout=60
+        ).raise_for_status()
