@@ -46,21 +46,22 @@ def tv(request: HttpRequest, secret: str) -> HttpResponse:
 
 
 def shown(link: TvLink) -> dict[str, Any]:
-    """Cards in the wall's order, counts by group, how many of those that could print do, and who needs a person."""
+    """In the wall's order: who needs a person, by name, and the cards of all others; counts by group; how many of all
+    print."""
     rows, roles = list(screens.printers_of(link)), screens.roles_of(link)
     snapshots, facts = telemetry.read([row.pk for row in rows]), read_facts(rows)
     views = {row.pk: state_view(facts[row.pk], snapshots.get(row.pk), None, roles.get(row.pk, 0)) for row in rows}
-    cards = sorted((card(row, views[row.pk], 0) for row in rows), key=lambda card: card["urgency"])
+    now = time.time()
+    cards = sorted((card(row, views[row.pk], 0, now) for row in rows), key=lambda card: card["urgency"])
     counts = Counter(card["look"].group for card in cards)
     waiting = [card for card in cards if card["look"].group == "attention"]
     return {
-        "cards": cards,
+        "cards": [card for card in cards if card not in waiting[:LISTED]],
         "groups": [(group, word, counts[group]) for group, word in GROUPS.items()],
-        "printing": counts["printing"],
         "utilisation": counts["printing"] / len(cards) if cards else 0.0,
         "waiting": waiting[:LISTED],
         "more": len(waiting) - LISTED,
-        "now": time.time(),
+        "now": now,
     }
 
 

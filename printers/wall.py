@@ -38,13 +38,14 @@ SIZES = (("compact", "Compact", "small"), ("normal", "Normal", "medium"), ("larg
 def cards(user: Any, printers: Iterable[Printer]) -> list[dict[str, Any]]:
     """What the templates show of each printer, in the wall's order."""
     rows = list(printers)
-    states, roles = state_views(user, rows), access.roles(user, rows)
-    return sorted((card(row, states[row.pk], roles.get(row.pk, 0)) for row in rows), key=lambda card: card["urgency"])
+    states, roles, now = state_views(user, rows), access.roles(user, rows), time.time()
+    made = (card(row, states[row.pk], roles.get(row.pk, 0), now) for row in rows)
+    return sorted(made, key=lambda card: card["urgency"])
 
 
-def card(printer: Printer, state: dict[str, Any], role: int) -> dict[str, Any]:
-    """One printer's state in words, and what this person may do there."""
-    kind, job, now = kind_of(state), state["job"], time.time()
+def card(printer: Printer, state: dict[str, Any], role: int, now: float) -> dict[str, Any]:
+    """One printer's state in words, and what this person may do there. ``now``: s since 1970."""
+    kind, job = kind_of(state), state["job"]
     left = job["left_s"] if job and state["status"] == "printing" else None
     return {
         "pk": printer.pk,

@@ -151,9 +151,12 @@ setInterval(() => {
   }
   if (due.size) book();
 }, 15000);
-document.addEventListener("error", (event) => {  // a job without a picture
-  if (event.target.dataset?.f === "picture") {
-    event.target.dataset.missing = event.target.getAttribute("src");
-    event.target.hidden = true;
-  }
-}, true);
+function withoutPicture(image) {
+  image.dataset.missing = image.getAttribute("src");
+  image.hidden = true;
+}
+
+document.addEventListener("error", ({ target }) => { if (target.dataset?.f === "picture") withoutPicture(target); }, true);
+document.addEventListener("DOMContentLoaded", () => {  // those that were asked for before this script came
+  for (const image of $$("img[data-f=picture][src]")) if (image.complete && !image.naturalWidth) withoutPicture(image);
+});
