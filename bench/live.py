@@ -24,7 +24,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import signal
 import statistics
 import subprocess
@@ -44,11 +43,12 @@ ROOT = Path(__file__).resolve().parents[1]
 VIEWERS = ROOT / "bench" / "viewers.py"
 sys.path.insert(0, str(ROOT))
 
+from bench.processes import Profiles, busy_seconds, cpu_seconds, named, pss, started_at  # noqa: E402
 from farm.management.processes import die_with_parent  # noqa: E402
-from tests.flows.farm import MARKS, RunningFarm, command_line, wait_until  # noqa: E402
+from tests.flows.farm import RunningFarm, wait_until  # noqa: E402
 from tests.peers import FleetPeer  # noqa: E402
 
-#: FDM Monster 2.1.1, measured before on a machine with the same 2 cores: 100 printers, 20 viewers, same messages
+#: FDM Monster 2.1.1 on 2 cores of the same kind, 100 printers, 20 viewers; measured earlier, not by this script
 ANCHOR = {"cpu": "0.43 to 0.56", "pss": "700", "p50": "288", "p99": "505 to 1,798"}
 #: metric -> (what it is, how it is written, unit)
 METRICS = {
@@ -105,56 +105,6 @@ class Measured:
     pss: dict[str, float]
     notes: list[str]
     profiles: list[str]
-
-
-# --- the farm's processes --------------------------------------------------------------------------------------------
-
-
-def named(farm: RunningFarm) -> dict[psutil.Process, str]:
-    """Every process of the farm and the part it belongs to: a worker's children are the worker's."""
-    supervisor = psutil.Process(farm.process.pid)
-    found = {supervisor: "supervisor"}
-    for child in supervisor.children():
-        name = next(
-            (name for name, mark in MARKS.items() if any(mark in word for word in command_line(child))), "other"
-        )
-        found |= dict.fromkeys([child, *child.children(recursive=True)], name)
-    return found
-
-
-def cpu_seconds(processes: dict[psutil.Process, str]) -> dict[str, float]:
-    """s of CPU by part, with those of children that have ended."""
-    used = dict.fromkeys(processes.values(), 0.0)
-    for process, name in processes.items():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            used[name] += sum(process.cpu_times()[:4])
-    return used
-
-
-def pss(processes: dict[psutil.Process, str]) -> dict[str, float]:
-    """MB by part: what processes share is counted once."""
-    used = dict.fromkeys(processes.values(), 0.0)
-    for process, name in processes.items():
-        with contextlib.suppress(OSError):
-            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-            used[name] += int(rollup.partition("\nPss:")[2].split()[0]) / 1024
-    return used
-
-
-def busy_seconds() -> float:
-    """s that all cores of this machine have worked."""
-    times = psutil.cpu_times()
-    return float(sum(times[:7]) - times.idle - times.iowait)
-
-
-def bridge_of(farm: RunningFarm) -> psutil.Process:
-    return psutil.Process(farm.wait_for_child("bridge"))
-
-
-def started_at(process: psutil.Process) -> float:
-    """By the monotonic clock."""
-    age: float = time.time() - process.create_time()
-    return time.monotonic() - age
 
 
 # --- what is in the farm ---------------------------------------------------------------------------------------------
@@ -294,6 +244,10 @@ def child(*task: str, environment: dict[str, str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def bridge_of(farm: RunningFarm) -> psutil.Process:
+    return psutil.Process(farm.wait_for_child("bridge"))
+
+
 def idle_bridge(farm: RunningFarm) -> tuple[float, float]:
     """MB of a bridge without printers, and s of CPU that it takes to start."""
     bridge = bridge_of(farm)
@@ -326,6 +280,7 @@ class Window:
     cpu: dict[str, float]
     strangers: float  # cores that other programs on this machine used
     memory: list[dict[str, float]]
+    ended: list[str]  # parts of the farm that died meanwhile
     told: dict[str, Any]
     seen: dict[str, Any]
 
@@ -351,7 +306,9 @@ def watched(
     told = fleet.report()
     viewers.order("end")
     cpu = {name: (used - before[name]) / seconds for name, used in after.items()}
-    return Window(seconds + AFTER, cpu, busy / seconds - sum(cpu.values()), memory, told, viewers.heard())
+    strangers = busy / seconds - sum(cpu.values())
+    ended = [name for process, name in processes.items() if not process.is_running()]
+    return Window(seconds + AFTER, cpu, strangers, memory, ended, told, viewers.heard())
 
 
 def judged(scenario: Scenario, window: Window, ids: list[str]) -> dict[str, float]:
@@ -399,80 +356,34 @@ def noted(scenario: Scenario, window: Window, viewers: Viewers) -> list[str]:
     """What the table has no row for."""
     told, counts = window.told, Counter(window.seen["counts"])
     printers, each = scenario.printers * window.seconds, scenario.viewers * window.seconds
-    size, first = told["bytes"] / max(1, told["messages"]), [after * 1000 for after in viewers.whole_after]
+    length, first = told["bytes"] / max(1, told["messages"]), [after * 1000 for after in viewers.whole_after]
     looks = [f"{farms(look):.0f}" for look in window.memory[:: max(1, len(window.memory) // 10)]]
     return [
-        f"Each printer pushed {told['messages'] / printers:.2f} messages of {size:,.0f} bytes a second; "
+        f"Each printer pushed {told['messages'] / printers:.2f} messages of {length:,.0f} bytes a second; "
         f"{len(told['changes'])} changes of state.",
         f"Each viewer got {counts['frames'] / each:.1f} frames and {counts['bytes'] / each / 1000:.1f} kB a second; "
         f"its first picture was there after {statistics.median(first):.0f} ms (p50), {max(first):.0f} ms (longest).",
         f"States lost on the way and noticed: {counts['lost']}, in {counts['resyncs']} resyncs; snapshots after the "
         f"first: {counts['snapshots']}; connections lost: {counts['closed']}.",
         f"Memory over time, MB: {', '.join(looks)}.",
+        *(f"The farm's process {name} ended while we measured: CPU and memory lack it." for name in window.ended),
         f"Other programs on this machine used {max(0.0, window.strangers):.2f} cores meanwhile.",
     ]
-
-
-# --- where time goes -------------------------------------------------------------------------------------------------
-
-
-class Profiles:
-    """py-spy looks at web and bridge from outside while we measure; it costs some CPU, which is in nobody's figures
-    but slows everybody."""
-
-    MOST = 25
-
-    def __init__(self, processes: dict[psutil.Process, str], wanted: bool) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="bench-live-profile-")
-        self.folder = Path(self._temporary.name)
-        self._runs: dict[str, subprocess.Popen[bytes]] = {}
-        if not wanted:
-            return
-        program = shutil.which("py-spy")
-        if program is None:
-            log("py-spy is not on the path (pip install py-spy): no profile.")
-            return
-        for process, name in processes.items():
-            if name in ("web", "bridge"):
-                # --gil: who computes, not who waits
-                options = ["--gil", "--nonblocking", "--format", "raw", "--rate", "100", "--duration", "unlimited"]
-                command = [program, "record", *options, "--pid", str(process.pid), "--output", str(self.folder / name)]
-                self._runs[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def read(self, when: str) -> list[str]:
-        """For each, the lines that it was in most often: by itself, and with all that they called."""
-        try:
-            for process in self._runs.values():
-                process.send_signal(signal.SIGINT)  # its own clock stretches when the machine is busy
-                process.wait(60)
-            return [self._told(name, when) for name in self._runs if (self.folder / name).exists()]
-        finally:
-            for process in self._runs.values():
-                process.kill()
-            self._temporary.cleanup()
-
-    def _told(self, name: str, when: str) -> str:
-        alone: Counter[str] = Counter()
-        whole: Counter[str] = Counter()
-        for line in (self.folder / name).read_text().splitlines():
-            stack, _, count = line.rpartition(" ")
-            frames = [frame.replace(f"{ROOT}/", "") for frame in stack.split(";")]
-            alone[frames[-1]] += int(count)
-            whole.update(dict.fromkeys(frames, int(count)))
-        total = max(1, alone.total())
-        lines = [f"\n{name} {when}: {total} samples"]
-        for title, counter in (("by itself", alone), ("with what it calls", whole)):
-            lines += [f"  {title}", *(f"  {n / total:6.1%}  {frame}" for frame, n in counter.most_common(self.MOST))]
-        return "\n".join(lines)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
 def table(scenario: Scenario, measured: Measured) -> str:
-    anchored = (scenario.printers, scenario.viewers) == (100, 20)
+    anchored = size(scenario) == (100, 20)
     title = f"{scenario.printers} printers, {scenario.viewers} viewers, {scenario.seconds:.0f} s"
-    head = [f"{scenario.name}: {title}", "measured", "at most", "of it", *(["FDM Monster 2.1.1*"] if anchored else [])]
+    head = [
+        f"{scenario.name}: {title}",
+        "measured",
+        "at most",
+        "of it",
+        *(["FDM Monster 2.1.1\\*"] if anchored else []),
+    ]
     rows = [head, ["---"] * len(head)]
     for metric, (what, form, unit) in METRICS.items():
         value, limit = measured.values[metric], scenario.limits.get(metric)
@@ -483,13 +394,13 @@ def table(scenario: Scenario, measured: Measured) -> str:
     rows += [[], ["process", "CPU, cores", "PSS, MB"], ["---"] * 3]
     rows += [[name, f"{measured.cpu[name]:.3f}", f"{measured.pss.get(name, float('nan')):.0f}"] for name in parts]
     lines = ["| " + " | ".join(row) + " |" if row else "" for row in rows]
-    note = ["* measured earlier, on the same 2 cores, with the same printers and viewers."] if anchored else []
+    note = ["\\* measured earlier on the same 2 cores, with 100 printers and 20 viewers."] if anchored else []
     return "\n".join([*lines, "", *note, *(f"- {text}" for text in measured.notes), *measured.profiles, ""])
 
 
 def machine() -> str:
     names = ("Django", "channels", "daphne", "redis", "websocket-client")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    versions = ", ".join(f"{name} {version(name)}" for name in names).replace("redis ", "redis-py ")
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, {platform.system()}, "
@@ -509,7 +420,13 @@ def chosen(options: argparse.Namespace) -> list[Scenario]:
     else:
         base = [SCENARIOS[options.scenario]]
     given = {key: getattr(options, key) for key in ("printers", "viewers", "seconds") if getattr(options, key)}
-    return [replace(scenario, **given) for scenario in base]
+    wished = [(scenario, replace(scenario, **given)) for scenario in base]
+    # a limit is one for so many printers and viewers
+    return [wish if size(wish) == size(scenario) else replace(wish, limits={}) for scenario, wish in wished]
+
+
+def size(scenario: Scenario) -> tuple[int, int]:
+    return scenario.printers, scenario.viewers
 
 
 def main() -> int:
@@ -540,4 +457,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == [TASK]:
         sys.stdout.write(json.dumps(TASKS[sys.argv[2]](*sys.argv[3:])))
     else:
-        sys.exit(main())
+        try:
+            sys.exit(main())
+        except KeyboardInterrupt:
+            sys.exit(130)
