@@ -21,6 +21,7 @@ PURE = {
         f"slicing.{name}"
         for name in (
             "mesh",
+            "mending",
             "threemf",
             "gcode",
             "bgcode",
@@ -42,7 +43,7 @@ PURE = {
         )
     ),
     *(f"printers.{name}" for name in ("drivers", "simulators")),
-    *(f"jobs.{name}" for name in ("states", "tracking", "matching")),
+    *(f"jobs.{name}" for name in ("states", "tracking", "matching", "pace")),
 }
 DOORS = {"tasks", "api", "pages", "admin", "urls", "management", "templatetags", "apps"}
 PURE_RANK, MODELS_RANK, SERVICES_RANK, DOORS_RANK = range(4)
