@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -34,6 +34,16 @@ _TONES = {"red": "danger", "amber": "warning", "blue": "info", "green": "success
 KINDS = {"octoprint": "OctoPrint", "moonraker": "Moonraker (Klipper)"}
 
 
+_CAMERA = (
+    "camera",
+    "camera_snapshot_url",
+    "camera_stream_url",
+    "camera_rotation",
+    "camera_flip_h",
+    "camera_flip_v",
+)
+
+
 class PrinterForm(forms.ModelForm):
     kind = forms.ChoiceField(
         label="Server",
@@ -63,7 +73,23 @@ class PrinterForm(forms.ModelForm):
 
     class Meta:
         model = Printer
-        fields = ("name", "kind", "url", "api_key", "profile", "place", "enabled", "maintenance", "bed_clear")
+        fields = ("name", "kind", "url", "api_key", "profile", "place", "enabled", "maintenance", "bed_clear", *_CAMERA)
+        labels: ClassVar[dict[str, str]] = {
+            "camera": "Where it is",
+            "camera_snapshot_url": "Address of single pictures",
+            "camera_stream_url": "Address of the stream",
+            "camera_rotation": "Turn the picture by",
+            "camera_flip_h": "Mirror left and right",
+            "camera_flip_v": "Mirror top and bottom",
+        }
+        help_texts: ClassVar[dict[str, str]] = {
+            "camera": "The printer's server may only name a camera on its own host; any other is entered here.",
+            "camera_snapshot_url": "As this farm reaches it: http://192.168.1.20:8080/?action=snapshot. People see the "
+            "pictures through the farm, never this address.",
+            "camera_stream_url": "MJPEG: http://192.168.1.20:8080/?action=stream. Without it, live is two pictures a "
+            "second.",
+            "camera_rotation": "Clockwise, after mirroring. Empty: turned and mirrored as the printer's server says.",
+        }
 
     def clean_url(self) -> str:
         try:
@@ -78,7 +104,16 @@ class PrinterForm(forms.ModelForm):
                 services.check_key_given(self.instance, self.cleaned_data["url"], "api_key" in self.changed_data)
             except FarmError as error:
                 self.add_error("api_key", error.message)
+        self._clean_camera()
         return cleaned
+
+    def _clean_camera(self) -> None:
+        said = {name: self.cleaned_data[name] for name in _CAMERA if name in self.cleaned_data}
+        try:
+            services.check_camera(self.instance, said)
+        except FarmError as error:
+            self.add_error(error.extra["field"], error.message)
+        self.cleaned_data.update(said)
 
 
 @admin.register(Printer)
@@ -89,10 +124,11 @@ class PrinterAdmin(StaffAdmin):
     search_fields = ("name", "place", "url")
     actions = ("test_connection", "clear_beds", "begin_maintenance", "end_maintenance")
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """A bed is cleared by whoever looks at it, with an action; only a new printer may come with one."""
-        fields = PrinterForm.Meta.fields
-        return [name for name in fields if name != "bed_clear"] if obj else list(fields)
+        hidden = {*_CAMERA, *(["bed_clear"] if obj else [])}
+        fields = [name for name in PrinterForm.Meta.fields if name not in hidden]
+        return [(None, {"fields": fields}), ("Camera", {"fields": _CAMERA})]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"profile": services.default_profile().pk, **super().get_changeform_initial_data(request)}

@@ -93,7 +93,7 @@ def check_camera_url(url: str, field: str) -> str:
     return text
 
 
-def _check_camera(printer: Printer, fields: dict[str, Any]) -> None:
+def check_camera(printer: Printer, fields: dict[str, Any]) -> None:
     """Check and tidy what ``fields`` say of the printer's camera. Raises Invalid."""
     addresses = ("camera_snapshot_url", "camera_stream_url")
     for name in addresses:
@@ -133,7 +133,7 @@ def add_printer(
     """A new printer; its bed is not clear unless ``bed_clear`` says so. Raises Invalid, Conflict (name taken)."""
     if kind not in DRIVERS:
         raise Invalid(f"Unknown kind {kind!r}. One of: {', '.join(DRIVERS)}.", field="kind")
-    _check_camera(Printer(), fields)
+    check_camera(Printer(), fields)
     printer = Printer(
         name=name,
         kind=kind,
@@ -178,7 +178,7 @@ def change_printer(printer: Printer, **fields: Any) -> Printer:
         check_key_given(printer, fields["url"], "api_key" in fields)
     if "api_key" in fields:
         fields["sealed_key"] = seal(fields.pop("api_key"))
-    _check_camera(printer, fields)
+    check_camera(printer, fields)
     moved = any(fields.get(key, getattr(printer, key)) != getattr(printer, key) for key in ("url", "kind"))
     if moved and occupants([printer.pk]):
         raise Conflict("A print is on this printer: wait for its end before giving it another address.")

@@ -6,8 +6,10 @@ import pytest
 from django.test import Client
 
 from printers.credentials import unseal
+from printers.drivers.base import Camera
 from printers.models import BedClear, Grant, Lease, Pool, Printer, Role
 from printers.services import bed_is_clear
+from printers.webcam import camera_of
 from tests.cast import KEY, Cast, as_, attempt, job
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +24,8 @@ def cast() -> Cast:
 def form(cast: Cast, **changes: Any) -> dict[str, Any]:
     return {
         "name": "Anvil", "kind": "octoprint", "url": "http://127.0.0.1:9", "api_key": "", "place": "Bench",
-        "profile": str(cast.anvil.profile_id), "enabled": "on", "maintenance": "", **changes,
+        "profile": str(cast.anvil.profile_id), "enabled": "on", "maintenance": "", "camera": "server",
+        **changes,
     }  # fmt: skip
 
 
@@ -67,6 +70,9 @@ def test_a_key_is_never_shown_and_stays_when_none_is_given(cast: Cast) -> None:
         ({"url": "file:///etc/passwd"}, "starts with http"),
         ({"url": "http://169.254.169.254/"}, "not in the networks"),
         ({"name": "Cellar"}, "already exists"),
+        ({"camera": "own"}, "Give the address of the camera"),
+        ({"camera": "own", "camera_stream_url": "http://169.254.169.254/latest"}, "not in the networks"),
+        ({"camera_snapshot_url": "rtsp://127.0.0.1/stream"}, "address looks like http://"),
     ],
 )
 def test_what_the_services_refuse_is_said_in_the_form(cast: Cast, changes: dict[str, str], reason: str) -> None:
@@ -75,6 +81,17 @@ def test_what_the_services_refuse_is_said_in_the_form(cast: Cast, changes: dict[
     assert reason in answer.content.decode()
     cast.anvil.refresh_from_db()
     assert (cast.anvil.name, cast.anvil.url) == ("Anvil", "http://127.0.0.1:9")
+
+
+def test_staff_say_where_a_camera_is_and_how_its_picture_is_turned(cast: Cast) -> None:
+    where = "http://127.0.0.1:8080/?action=stream"
+    changes = {"camera": "own", "camera_stream_url": f" {where} ", "camera_rotation": "270", "camera_flip_v": "on"}
+    assert as_(cast.ada).post(f"{LIST}{cast.anvil.pk}/change/", form(cast, **changes)).status_code == 302
+    cast.anvil.refresh_from_db()
+    assert camera_of(cast.anvil) == Camera(stream=where, rotation=270, flip_v=True)
+    assert as_(cast.ada).post(f"{LIST}{cast.anvil.pk}/change/", form(cast, camera="off")).status_code == 302
+    cast.anvil.refresh_from_db()
+    assert camera_of(cast.anvil) is None
 
 
 def test_an_address_changes_only_when_no_print_is_on_it(cast: Cast) -> None:
