@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from farm.models import User
-from farm.pages import person
+from farm.pages import person, whole
 from jobs import access, history
 from jobs.looks import job_look, print_look
 from jobs.models import Print
@@ -23,6 +23,8 @@ from printers.looks import looks_for_script
 from printers.models import Role
 
 ROWS = 30
+#: prints in the history on a printer's page: at first, and at most
+RECENT, RECENT_MOST = 8, 200
 #: more changes than that: all rows are asked for anew
 _MOST_CHANGED = 100
 
@@ -56,12 +58,16 @@ def printer_jobs(request: HttpRequest, pk: UUID) -> HttpResponse:
     printer = printer_access.get(user, pk, Role.VIEW)
     operates = printer_access.role_on(user, printer) >= Role.OPERATE
     recent = printer.prints.exclude(status__in=PRINT_LIVE).select_related("job__owner", "job__gcode", "job__model")
-    waiting, anywhere = waiting_for(user, printer)
+    waiting, more = waiting_for(user, printer)
+    rows = min(RECENT_MOST, max(RECENT, whole(request.GET.get("prints") or "0", "prints")))
+    shown = list(recent[: rows + 1]) if operates else []
     context = {
         "printer": printer,
         "waiting": waiting,
-        "anywhere": anywhere,
-        "recent": [{"print": row, "look": print_look(row.status)} for row in recent[:8]] if operates else [],
+        "more": more,
+        "rows": rows,
+        "recent": [{"print": row, "look": print_look(row.status)} for row in shown[:rows]],
+        "older": min(rows + 4 * RECENT, RECENT_MOST) if len(shown) > rows < RECENT_MOST else None,
     }
     return render(request, "jobs/printer_jobs.html", context)
 

@@ -17,7 +17,9 @@ from django.db.models.functions import Now
 
 from farm.models import User
 from jobs import access, expected
+from jobs.dispatch import needs_of
 from jobs.looks import job_look, print_look
+from jobs.matching import Offer, misfit
 from jobs.models import Job, Print
 from jobs.states import JOB_TERMINAL, PRINT_LIVE, JobStatus, PrintStatus
 from printers import access as printer_access
@@ -27,6 +29,8 @@ from printers.views import state_views
 _WAITING = (JobStatus.PREPARING, JobStatus.READY, JobStatus.ACTIVE)
 #: rows a page: of what waits, and at most of what prints and of what awaits approval
 ROWS = 50
+#: on the page of one printer: rows, and how many jobs that take any printer are looked at
+SHOWN_HERE, LOOKED_AT = 12, 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +114,24 @@ def place_in_queue(user: User, job: Job) -> tuple[int, int] | None:
 
 
 def waiting_for(user: User, printer: Printer) -> tuple[list[dict[str, Any]], int]:
-    """What asks for this one printer, and how many more wait for any that fits."""
+    """What may come to this printer, first come first: what asks for it, and what takes any printer and could be
+    printed on this one. And how many more than are shown."""
     places = places_of(user, _named(user))
-    for_it = [place for place in places if place.printer_id == printer.pk]
-    return _waiting(user, for_it[:ROWS], None), sum(place.printer_id is None for place in places)
+    anywhere = [place.pk for place in places if place.printer_id is None]
+    could = _possible_on(printer, anywhere[:LOOKED_AT])
+    here = [place for place in places if place.printer_id == printer.pk or place.pk in could]
+    return _waiting(user, here[:SHOWN_HERE], None), max(0, len(here) - SHOWN_HERE)
+
+
+def _possible_on(printer: Printer, waiting: Collection[UUID]) -> set[UUID]:
+    """Those of these jobs that it could print, whatever it does now."""
+    profile = printer.profile
+    offer = Offer(
+        printer_id=printer.pk, name=printer.name, profile=(profile.pk, profile.revision), size_mm=profile.machine.size
+    )
+    jobs = Job.objects.filter(pk__in=waiting).select_related("model", "gcode", "material", "quality")
+    needs = needs_of(list(jobs.prefetch_related("prints__gcode")))
+    return {need.job_id for need in needs if misfit(need, offer) is None}
 
 
 def _whole(jobs: QuerySet[Job]) -> QuerySet[Job]:

@@ -93,16 +93,35 @@ def test_what_awaits_approval_is_listed_for_staff_and_its_owner(cast: Cast) -> N
 def test_a_printers_page_tells_its_queue_and_to_operators_its_history(cast: Cast) -> None:
     job(cast.sam, name="next.stl", printer=cast.anvil)
     job(cast.tina, name="anywhere.stl")
+    job(cast.tina, model=model(cast.tina, "giant.stl", size=(900, 30, 20)))
+    job(cast.ada, name="elsewhere.stl", printer=cast.cellar)
     attempt(job(cast.tina, JobStatus.COMPLETED, name="past.stl"), cast.anvil, PrintStatus.COMPLETED)
     path = f"/printers/{cast.anvil.pk}/jobs/"
     shown = page(cast.olivia, path)
-    assert "next.stl" in shown
-    assert "past.stl" in shown
-    assert "1 more waits for any printer" in words(shown)
+    assert shown.index("next.stl") < shown.index("Another person") < shown.index("past.stl")
+    assert "Takes any printer that fits" in words(shown)
+    for name in ("anywhere.stl", "giant.stl", "elsewhere.stl"):
+        assert name not in shown
     shown = page(cast.tina, path)
+    assert shown.index("Another person") < shown.index("anywhere.stl")
+    assert "giant.stl" not in shown
     assert "next.stl" not in shown
     assert "past.stl" not in shown
     assert as_(cast.mallory).get(path).status_code == 404
+
+
+def test_a_long_queue_and_a_long_history_are_cut_and_say_so(cast: Cast) -> None:
+    for number in range(14):
+        job(cast.sam, name=f"next-{number}.stl")
+        attempt(job(cast.sam, JobStatus.COMPLETED, name=f"past-{number}.stl"), cast.anvil, PrintStatus.COMPLETED)
+    path = f"/printers/{cast.anvil.pk}/jobs/"
+    shown = page(cast.ada, path)
+    assert "2 more wait behind these" in words(shown)
+    assert "next-0.stl" in shown
+    assert "next-12.stl" not in shown
+    assert len(set(re.findall(r"past-\d+", shown))) == 8
+    assert "?prints=40" in shown
+    assert len(set(re.findall(r"past-\d+", page(cast.ada, f"{path}?prints=40")))) == 14
 
 
 # -- the history
