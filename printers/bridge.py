@@ -25,16 +25,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 from redis.exceptions import RedisError
 
 from printers import lane, services, sharing, telemetry
+from printers.connecting import Connecting
 from printers.drivers.base import (
     DriverError,
     PrinterDriver,
@@ -52,6 +54,8 @@ log = structlog.get_logger(__name__)
 #: s between two looks at leases and queued commands
 TICK = 1.0
 RENEW_EVERY = 2.0
+#: printers taken at once: more are taken right after, but the leases that there are may have to be renewed meanwhile
+TAKE = 50
 #: printers given back at once to bridges that have fewer, so that few are unheard at any moment
 GIVE_BACK = 20
 #: s; waits between attempts to connect: doubled from the first to the last, each +-50 %
@@ -79,13 +83,23 @@ def matters(state: PrinterState, before: PrinterState | None) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the tasks of one bridge share."""
+
+    tenure: Tenure
+    writers: Writers
+    teller: Teller
+    connecting: Connecting
+
+
 class PrinterTask:
     """One leased printer: its socket thread, its newest state and its lane of commands."""
 
-    def __init__(self, printer: Printer, fence: int, writers: Writers, teller: Teller, tenure: Tenure) -> None:
-        self.printer, self.fence, self.tenure = printer, fence, tenure
-        self._writers, self._teller = writers, teller
-        self._voice = teller.voice(printer.pk, fence)
+    def __init__(self, printer: Printer, fence: int, means: Means) -> None:
+        self.printer, self.fence, self.tenure = printer, fence, means.tenure
+        self._writers, self._teller, self._connecting = means.writers, means.teller, means.connecting
+        self._voice = means.teller.voice(printer.pk, fence)
         self.state: PrinterState | None = None
         self.changed = threading.Condition()
         self.stop = threading.Event()
@@ -141,13 +155,15 @@ class PrinterTask:
         except Exception as error:  # noqa: BLE001 - e.g. a credential that no key opens: shown, not fatal to the others
             self._say(PrinterStatus.ERROR, str(error))
             return BACKOFF_UNAUTHORISED
+        place: object = None
         try:
-            if self.state is None:
-                self._say(PrinterStatus.CONNECTING, "Connecting.")
+            driver.knock()  # before: whoever is not there takes no place from those who are
+            place = self._connecting.enter(self.stop)
             for state in driver.stream(self.stop):
                 if not self.observed.is_set():
                     # only now, as what happens from here on is in the stream
-                    self._reconcile(driver)
+                    self._reconcile(driver, state)
+                    self._connecting.leave(place)
                 self._heard(state)
                 self.observed.set()
                 self._read_marker_if_due(driver)
@@ -166,17 +182,20 @@ class PrinterTask:
             self._say(PrinterStatus.ERROR, "The farm stumbled over what this printer says. Its log has the details.")
         finally:
             self.observed.clear()
+            self._connecting.leave(place)
             driver.close()
         return backoff(failures)
 
-    def _reconcile(self, driver: PrinterDriver) -> None:
-        """Was anything printed while nobody listened? Only the printer's own record can say. What it says is
-        forgotten here only once it is written."""
+    def _reconcile(self, driver: PrinterDriver, state: PrinterState) -> None:
+        """Was anything printed while nobody listened? Only the printer's own record can say, unless it prints now.
+        What it says is forgotten here only once it is written."""
         known = self.printer.marker
         record = driver.marker()
-        printed = known is not None and driver.printed_since(known["record"])
-        self._write(services.note_marker, record, printed).result(WRITTEN_WITHIN)
-        self.printer.marker = {"record": record}
+        printed = known is not None and (state.working or driver.printed_since(known["record"]))
+        now = {"record": record}
+        if printed or now != known:
+            self._write(services.note_marker, record, printed).result(WRITTEN_WITHIN)
+        self.printer.marker = now
 
     def _read_marker_if_due(self, driver: PrinterDriver) -> None:
         if self._marker_due is None or time.monotonic() < self._marker_due:
@@ -222,9 +241,11 @@ class PrinterTask:
 
 
 class Writers:
-    """Database work in order for each printer, on a few threads."""
+    """Database work in order for each printer, on a few threads; on one where the database has one lock for all writes
+    (SQLite): more would only keep it from whoever renews the leases."""
 
-    def __init__(self, threads: int = 4) -> None:
+    def __init__(self, threads: int | None = None) -> None:
+        threads = threads if threads is not None else (1 if connection.vendor == "sqlite" else 4)
         self._pools = [ThreadPoolExecutor(1, thread_name_prefix=f"writer {n}") for n in range(threads)]
         self._closing = threading.Event()
 
@@ -233,20 +254,20 @@ class Writers:
         return pool.submit(self._guarded, work, *args)
 
     def _guarded(self, work: Callable[..., Any], *args: Any) -> Any:
-        """A database that is away is waited for: nobody else knows that something was printed."""
+        """A database that is away is waited for: nobody else knows that something was printed. The connection is kept
+        (opening one costs more than most of the work), and made anew after a fault."""
         while True:
-            close_old_connections()
             try:
                 return work(*args)
             except (OperationalError, InterfaceError) as error:
                 log.warning("write_waits", work=work.__name__, error=str(error))
+                connection.close()
                 if self._closing.wait(WRITE_AGAIN):
                     raise
             except Exception:
                 log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
+                connection.close()
                 raise
-            finally:
-                close_old_connections()
 
     def close(self) -> None:
         self._closing.set()
@@ -264,6 +285,7 @@ class Bridge:
         self.tenure = Tenure()
         self.writers = Writers()
         self.teller = Teller(self.tenure)
+        self._means = Means(self.tenure, self.writers, self.teller, Connecting())
         self._aim = 0
         self._lanes = ThreadPoolExecutor(32, thread_name_prefix="lane")
         self._busy: set[UUID] = set()
@@ -277,17 +299,19 @@ class Bridge:
         threading.Thread(target=self._hear_wakes, name="wakes", daemon=True).start()
         renewed = float("-inf")
         while not self._stop.is_set():
+            more = False
             try:
-                close_old_connections()
                 if time.monotonic() - renewed >= RENEW_EVERY:
                     renewed = time.monotonic()
                     self.keep_leases()
-                self.take_leases()
+                more = self.take_leases()
                 self.run_lanes()
             except DatabaseError as error:
                 log.warning("bridge_without_database", error=str(error))
-            self._wake.wait(TICK)
-            self._wake.clear()
+                connection.close()
+            if not more:
+                self._wake.wait(TICK)
+                self._wake.clear()
         self._shut_down()
 
     def stop(self) -> None:
@@ -321,12 +345,16 @@ class Bridge:
         self._give_back(min(GIVE_BACK, sharing.surplus(len(self.tasks), self._aim)))
         self.take_leases()
 
-    def take_leases(self) -> None:
-        """Free ones, up to its share."""
-        for printer, fence in services.take_leases(self.holder, self._aim - len(self.tasks)):
-            self.tasks[printer.pk] = PrinterTask(printer, fence, self.writers, self.teller, self.tenure)
+    def take_leases(self) -> bool:
+        """Some of the free ones, up to its share; whether there may be more."""
+        wanted = min(TAKE, self._aim - len(self.tasks))
+        taken = services.take_leases(self.holder, wanted)
+        random.shuffle(taken)  # so that those of one host are not all connected to at once
+        for printer, fence in taken:
+            self.tasks[printer.pk] = PrinterTask(printer, fence, self._means)
             self.tasks[printer.pk].start()
             log.info("lease_taken", printer=printer.name, fence=fence)
+        return len(taken) == TAKE
 
     def _let_go(self, printer_id: UUID) -> None:
         task = self.tasks.pop(printer_id)
@@ -353,8 +381,8 @@ class Bridge:
 
     # -- commands
     def run_lanes(self) -> None:
-        waiting = Command.objects.filter(status=CommandStatus.QUEUED, printer__in=list(self.tasks))
-        for printer_id in set(waiting.values_list("printer_id", flat=True)):
+        waiting = Command.objects.filter(status=CommandStatus.QUEUED)
+        for printer_id in set(waiting.values_list("printer_id", flat=True)) & self.tasks.keys():
             self._start_lane(printer_id)
 
     def _start_lane(self, printer_id: UUID) -> None:

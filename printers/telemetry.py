@@ -190,16 +190,20 @@ def _snapshots(ids: list[UUID], rows: list[Any], now: float) -> Iterable[tuple[U
 
 def live_json(state: PrinterState) -> bytes:
     """What people see of a state. Two that look the same to them are the same bytes."""
-    return orjson.dumps(to_json(state) | {"ended": None})
+    return orjson.dumps(_live(state))
 
 
 def ended_json(state: PrinterState) -> bytes:
-    return orjson.dumps(to_json(state)["ended"])
+    return orjson.dumps(_ended(state.ended))
 
 
 def to_json(state: PrinterState) -> dict[str, Any]:
     """As fine as people can see: degrees to 0.1, progress to 0.001, times to whole seconds."""
-    job, ended = state.job, state.ended
+    return _live(state) | {"ended": _ended(state.ended)}
+
+
+def _live(state: PrinterState) -> dict[str, Any]:
+    job = state.job
     return {
         "status": state.status.value,
         "message": state.message,
@@ -213,17 +217,19 @@ def to_json(state: PrinterState) -> dict[str, Any]:
             "progress": round(job.progress, 3),
             "elapsed_s": _rounded(job.elapsed_s),
             "left_s": _rounded(job.left_s),
-            **({} if job.read is None else {"read": round(job.read, 4)}),
         },
-        "ended": ended
-        and {
-            "file": ended.file,
-            "outcome": ended.outcome.value,
-            "reason": ended.reason,
-            "mark": ended.mark,
-            "filament_mm": ended.filament_mm,
-            "duration_s": ended.duration_s,
-        },
+        "ended": None,
+    }
+
+
+def _ended(ended: Ended | None) -> dict[str, Any] | None:
+    return ended and {
+        "file": ended.file,
+        "outcome": ended.outcome.value,
+        "reason": ended.reason,
+        "mark": ended.mark,
+        "filament_mm": ended.filament_mm,
+        "duration_s": ended.duration_s,
     }
 
 

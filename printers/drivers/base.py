@@ -222,6 +222,9 @@ class PrinterDriver(ABC):
         self.api_key = api_key
         self.check_address = check_address
 
+    def knock(self) -> None:  # noqa: B027 - a driver without an address has nothing to look for
+        """Whether anybody listens at the address at all, for next to nothing. Raises Unreachable."""
+
     # -- reading
     @abstractmethod
     def identify(self) -> Identity:

@@ -234,6 +234,10 @@ class Door:
             return Unreachable(f"Nothing answers at {self.place}.")
         return _Unanswered(f"{self.place} was asked and did not answer.")
 
+    def knock(self) -> None:
+        """Whether anybody listens at the address. Raises Unreachable."""
+        self._reached(self._target()).close()
+
     def connect(self, path: str) -> Socket:
         """An open WebSocket. Raises Unreachable or Garbled (the handshake was refused)."""
         parts = self._target()
@@ -265,18 +269,23 @@ class Door:
         return Flow(self._connected(parts), _host_header(parts))
 
     def _connected(self, parts: SplitResult) -> socket.socket:
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        address = self._address(parts) or host
+        raw = self._reached(parts)
         try:
-            raw = socket.create_connection((address, port), timeout=TIMEOUT[0])
             if parts.scheme == "https":
-                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
+                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=parts.hostname or "")
         except ssl.SSLCertVerificationError:
             raise Unreachable(f"The certificate of {self.place} is not trusted.") from None
         except (OSError, UnicodeError):
             raise Unreachable(f"Nothing answers at {self.place}.") from None
         raw.settimeout(TIMEOUT[0])
         return raw
+
+    def _reached(self, parts: SplitResult) -> socket.socket:
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            return socket.create_connection((self._address(parts) or host, port), timeout=TIMEOUT[0])
+        except (OSError, UnicodeError):
+            raise Unreachable(f"Nothing answers at {self.place}.") from None
 
 
 _JSON = {"Content-Type": "application/json"}

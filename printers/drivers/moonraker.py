@@ -144,7 +144,7 @@ class _Rpc:
         return False
 
     def notifications(self) -> Iterator[dict[str, Any]]:
-        for message in self._link.messages(self._stop):
+        for message in self._link.messages(self._stop, calm=True):
             if message is not None and "method" in message:
                 self._backlog.append(message)
             while self._backlog:
@@ -171,6 +171,9 @@ class MoonrakerDriver(PrinterDriver):
     def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
         super().__init__(base_url, api_key, check_address)
         self._door = Door(base_url, api_key, check_address)
+
+    def knock(self) -> None:
+        self._door.knock()
 
     # -- reading
 

@@ -89,6 +89,9 @@ class OctoPrintDriver(PrinterDriver):
         super().__init__(base_url, api_key, check_address)
         self._door = Door(base_url, api_key, check_address)
 
+    def knock(self) -> None:
+        self._door.knock()
+
     # -- reading
 
     @understood()
@@ -158,7 +161,7 @@ class OctoPrintDriver(PrinterDriver):
                 return
             reducer.reconcile(self._files())
             yield reducer.state
-            for message in link.messages(stop):
+            for message in link.messages(stop, calm=True):
                 if message is None:
                     continue
                 if "reauthRequired" in message:  # the session ended; if the key is gone too, the login says so

@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from farm.errors import Unavailable
 from printers import bridge, commands, services, telemetry
-from printers.bridge import Bridge, PrinterTask, Writers, backoff, matters
+from printers.bridge import Bridge, Means, PrinterTask, Writers, backoff, matters
+from printers.connecting import Connecting
 from printers.drivers.base import (
     Ended,
     Garbled,
@@ -120,7 +121,8 @@ def leased(printer: Printer, holder: str = "bridge") -> PrinterTask:
     held = dict(services.take_leases(holder, 1000))
     Lease.objects.filter(printer=printer).update(expires_at=timezone.now() + timedelta(hours=1))
     tenure = endless()
-    return PrinterTask(Printer.objects.get(pk=printer.pk), held[printer], AtOnce(), TellerAtOnce(tenure), tenure)
+    means = Means(tenure, AtOnce(), TellerAtOnce(tenure), Connecting())
+    return PrinterTask(Printer.objects.get(pk=printer.pk), held[printer], means)
 
 
 def connection(
