@@ -65,7 +65,6 @@ def printer_jobs(request: HttpRequest, pk: UUID) -> HttpResponse:
         "printer": printer,
         "waiting": waiting,
         "more": more,
-        "rows": rows,
         "recent": [{"print": row, "look": print_look(row.status)} for row in shown[:rows]],
         "older": min(rows + 4 * RECENT, RECENT_MOST) if len(shown) > rows < RECENT_MOST else None,
     }
