@@ -15,6 +15,7 @@ from slicing.engines.heading import header
 from slicing.engines.planar import overhang, vase
 from slicing.engines.planar.crew import hands, shared
 from slicing.engines.planar.cut import Layers, layers_for
+from slicing.engines.planar.heap import kept
 from slicing.engines.planar.infill import fill
 from slicing.engines.planar.moves import Program, filament_area, program
 from slicing.engines.planar.order import ordered
@@ -37,6 +38,7 @@ class PlanarEngine:
     name = "planar"
     version = VERSIONS["planar"]
 
+    @kept()
     def slice(
         self, mesh: Mesh, machine: Machine, settings: SliceSettings, out: Path, progress: Progress | None = None
     ) -> SliceResult:
