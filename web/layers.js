@@ -8,6 +8,7 @@ import { $, $$ } from "./farm.js";
 import { states } from "./live.js";
 import { duration } from "./words.js";
 
+const AWAY = 2000;  // ms until what is no longer printed goes
 const panels = new WeakMap();
 
 class Panel {
@@ -36,6 +37,7 @@ class Panel {
   async open() {
     const { toolpaths, bed } = this.root.dataset, view = $(".view", this.root);
     if (!toolpaths) return undefined;
+    this.opening = true;
     this.say("Reading the layers …");
     try {
       const { PathsView } = await import("./toolpaths.js");
@@ -46,6 +48,7 @@ class Panel {
       this.slider.max = this.paths.layers;
       if (!this.byHand) return this.go(this.following ?? this.paths.layers);
     } catch (error) {
+      this.opening = false;
       this.without = /WebGL/i.test(error.message) ? "This browser shows nothing in 3D (WebGL is off)" : error.message;
     }
     return this.show();
@@ -69,7 +72,7 @@ class Panel {
   }
 
   show() {
-    if (!this.paths) return this.picture();
+    if (!this.paths) return this.opening ? undefined : this.picture();
     const only = $("[data-only]", this.root)?.checked, travels = $("[data-travels]", this.root)?.checked;
     this.paths.show(this.number, { only, travels });
     const [at, all] = this.paths.time(this.number);
@@ -135,5 +138,9 @@ async function fill(place, job) {
 
 document.addEventListener("farm:state", ({ detail: { id, state } }) => {
   for (const root of $$(`[data-layer-of-printer="${id}"]`)) panels.get(root)?.follow(state.job?.layer);
-  for (const place of $$(`[data-layers-of-printer="${id}"]`)) fill(place, state.job?.id || "");
+  const named = () => states.get(id)?.job?.id || "";
+  for (const place of $$(`[data-layers-of-printer="${id}"]`)) {
+    if (named()) fill(place, named());
+    else setTimeout(() => fill(place, named()), AWAY);  // with a new snapshot whose it is comes after what it is
+  }
 });

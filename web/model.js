@@ -69,7 +69,7 @@ export class ModelView {
   /** Looks at the model with some of the bed around it. */
   frame(anew) {
     const { width, depth } = this.stage.size, { x, y, z } = this.size;
-    const radius = Math.max(Math.hypot(x, y, z) / 2, Math.min(width, depth) * 0.28);
+    const radius = Math.max(Math.hypot(x, y, z) / 2, Math.min(width, depth) * 0.14);
     this.stage.frame(new Vector3(0, 0, Math.max(z / 2, radius * 0.25)), radius, anew);
   }
 }

@@ -76,6 +76,8 @@ async function showModel(form) {
     if (bed !== shown || now !== stood) view.frame(!shown);
     [stood, shown] = [now, bed];
     $("#model-size").textContent = mm(size);
+    const volume = $("#model-volume"), scaled = Number(volume.dataset.volume) * scale.reduce((a, b) => a * b);
+    volume.textContent = `${(scaled / 1000).toFixed(1)} cm³`;
     says.textContent = `On the bed of ${bed.name}${view.coarse ? ", drawn coarser than it is" : ""}.`;
     const fit = $("#model-fit");
     fit.hidden = good;
@@ -97,6 +99,7 @@ function showEstimate(form) {
     model.hidden = at !== "model";
     if (at === "layers") openLayers(layers);
   }
+  choice.hidden = false;
   choice.addEventListener("click", (event) => {
     const at = event.target.closest("[data-look-at]")?.dataset.lookAt;
     if (at) look(at);
@@ -104,7 +107,7 @@ function showEstimate(form) {
   new Estimate(form, $("#estimate"), (template) => {
     for (const panel of $$("[data-toolpaths]", layers)) closeLayers(panel);
     layers.replaceChildren(...(template ? [template.content.cloneNode(true)] : []));
-    choice.hidden = !template;
+    $("[data-look-at=layers]", choice).disabled = !template;
     if (!template) look("model");
   });
 }
