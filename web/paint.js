@@ -106,11 +106,39 @@ let booked = false;
 
 function indexed() {
   roots = new Map();
+  sight.disconnect();
   for (const root of $$("[data-printer]")) {
     const id = root.dataset.printer;
     roots.set(id, [...(roots.get(id) || []), root]);
+    if (root.matches(".wall > .card")) sight.observe(root);
   }
   return roots;
+}
+
+// Of a long wall, first what can be seen; the rest whenever the browser has nothing better to do.
+const away = new Set(), later = new Set();  // cards
+const sight = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) away.add(target);
+    else if (away.delete(target) && later.delete(target)) paint(target);
+  }
+}, { rootMargin: "400px" });
+let idle = false;
+
+function whenIdle(deadline) {
+  for (const root of later) {
+    if (deadline.timeRemaining() < 2) break;
+    later.delete(root);
+    paint(root);
+  }
+  idle = later.size > 0;
+  if (idle) requestIdleCallback(whenIdle);
+}
+
+function paintInTurn(root) {
+  const state = states.get(root.dataset.printer);
+  if (!away.has(root) || !state || root.dataset.kind !== kindOf(state)) return paint(root);
+  return later.add(root);
 }
 
 function flush() {
@@ -118,8 +146,12 @@ function flush() {
   if (!due.size) return;
   const ids = [...due], known = roots || indexed();
   due.clear();
-  for (const id of ids) for (const root of known.get(id) || []) paint(root);
+  for (const id of ids) known.get(id)?.forEach(paintInTurn);
   document.dispatchEvent(new CustomEvent("farm:painted", { detail: { ids } }));
+  if (!later.size || idle) return;
+  idle = true;
+  if (window.requestIdleCallback) requestIdleCallback(whenIdle);
+  else whenIdle({ timeRemaining: () => Infinity });  // Safari
 }
 
 // a page that nobody looks at has no frames, but a title
@@ -132,6 +164,8 @@ function book() {
 
 function anew() {
   roots = null;
+  away.clear();
+  later.clear();
   parts = new WeakMap();
 }
 

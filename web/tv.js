@@ -29,7 +29,8 @@ function turn(by) {
 
 function tick() {
   $("[data-clock]").textContent = clock.format(new Date());
-  $("#connection").hidden = Date.now() - answeredAt < SILENT;
+  const silent = Date.now() - answeredAt > SILENT;
+  $("#connection").hidden = !silent && !document.body.classList.contains("cut-off");
 }
 
 document.addEventListener("DOMContentLoaded", () => {

@@ -4,7 +4,7 @@ import { $, $$ } from "./farm.js";
 import { look } from "./anew.js";
 import { states } from "./live.js";
 import { setText } from "./paint.js";
-import { kindOf, lookOf, serverNow, waited } from "./words.js";
+import { kindOf, lookOf, serverNow, titleOf, waited } from "./words.js";
 
 const QUIET = 3000;  // ms without a movement until cards may change places under a hand
 const asked = new URLSearchParams(location.search);
@@ -22,13 +22,18 @@ const wallOf = () => $("[data-wall]");
 // -- what is known of each card
 const ofCard = (card, field) => $(`[data-f=${field}]`, card)?.textContent || "";
 
+function toldOf(card, state) {
+  const { name, place, job } = state || {};
+  const told = state ? [name, place, job ? titleOf(job) : "", job?.person] : ["name", "place", "title", "person"].map((field) => ofCard(card, field));
+  return told.map((word) => word || "");
+}
+
 function entryOf(card) {
-  const id = card.dataset.printer, state = states.get(id);
-  const words = ["name", "place", "title", "person"].map((field) => ofCard(card, field)).join(" ").toLowerCase();
+  const id = card.dataset.printer, state = states.get(id), told = toldOf(card, state);
   const kind = state ? kindOf(state) : card.dataset.kind;
   const since = state ? serverNow() - waited(state) : Number(card.dataset.since);
   const [, , group, rank] = lookOf(kind) || ["", "", "away", 99];
-  return { id, card, words, group, rank, since, name: ofCard(card, "name").toLowerCase(), place: ofCard(card, "place") };
+  return { id, card, words: told.join(" ").toLowerCase(), group, rank, since, name: told[0].toLowerCase(), place: told[1] };
 }
 
 function readAll() {
