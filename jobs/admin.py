@@ -12,7 +12,7 @@ from farm.admin import RecordAdmin, RecordInline, each
 from farm.pages import person
 from jobs import services
 from jobs.looks import job_look, print_look
-from jobs.models import Job, JobEvent, Print
+from jobs.models import Job, JobEvent, Print, PrinterPace
 from jobs.states import PrintStatus
 
 #: Unfold's names for our tones
@@ -99,3 +99,16 @@ class JobEventAdmin(RecordAdmin):
     list_filter = ("new",)
     list_select_related = ("job", "print__job", "actor")
     date_hierarchy = "at"
+
+
+@admin.register(PrinterPace)
+class PrinterPaceAdmin(RecordAdmin):
+    """What printers really take: over what their G-code says, by the last prints that nothing disturbed."""
+
+    list_display = ("printer", "profile", "shown_ratio", "prints", "changed_at")
+    list_filter = ("profile",)
+    list_select_related = ("printer", "profile")
+
+    @display(description="Takes, over its estimates", ordering="ratio")
+    def shown_ratio(self, row: PrinterPace) -> str:
+        return f"{100 * row.ratio:.0f} %"

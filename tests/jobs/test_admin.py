@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from farm.models import User
-from jobs.models import Job, Print
+from jobs.models import Job, Print, PrinterPace
 from jobs.states import JobStatus, PrintStatus
 from tests.cast import Cast, as_, attempt, job
 
@@ -86,3 +86,12 @@ def test_operators_and_students_have_no_actions(cast: Cast) -> None:
         action(user, "job", "cancel", row)
     assert status(row) == "ready"
     assert (Job.objects.count(), Print.objects.count()) == (1, 0)
+
+
+def test_staff_see_what_printers_really_take(cast: Cast) -> None:
+    PrinterPace.objects.create(printer=cast.anvil, profile=cast.anvil.profile, ratio=1.257, prints=12)
+    shown = as_(cast.ada).get("/admin/jobs/printerpace/").content.decode()
+    assert "126 %" in shown
+    assert as_(cast.ada).get("/admin/jobs/printerpace/add/").status_code == 403
+    assert as_(cast.ada).post(f"/admin/printers/printer/{cast.anvil.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not PrinterPace.objects.exists(), "with the printer"
