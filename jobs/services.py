@@ -472,9 +472,12 @@ def start_is_open(attempt: Print) -> bool:
 # -- who is on which printer (asked by printers.signals.occupants)
 def occupants(printer_ids: Any) -> dict[UUID, Occupant]:
     """The live print of each printer that has one."""
-    takes = expected.of_live(list(printer_ids))
-    live = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE)
-    live = live.select_related("job__owner", "job__material").annotate(layer_begins=F("gcode__layer_begins"))
+    rows = Print.objects.filter(printer__in=list(printer_ids), status__in=PRINT_LIVE)
+    rows = rows.select_related("job__owner", "job__material").annotate(layer_begins=F("gcode__layer_begins"))
+    live = list(rows)
+    if not live:  # most often: this is asked with every change of a printer's state
+        return {}
+    takes = expected.of_live([attempt.printer_id for attempt in live if attempt.printer_id])
     return {
         attempt.printer_id: Occupant(
             print_id=attempt.pk,
