@@ -1,4 +1,4 @@
-"""Takes the pictures of the README anew: ``make screenshots``. Needs Chromium and two minutes.
+"""Takes the product's pictures anew: ``make screenshots``. Needs Chromium and three minutes.
 
 A farm of its own in a temporary folder, with simulated printers brought into the states that a lab has at noon.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from slicing.mesh import write_stl
 from tests import shapes
 from tests.flows.client import Client
 from tests.flows.farm import RunningFarm
@@ -87,11 +87,11 @@ class Lab:
 
     def submit(self, who: Client, part: str, on: str, **wanted: Any) -> str:
         """The job's id."""
-        file = self.folder / part
-        write_stl(shapes.mesh(PARTS[part]), file)
-        with file.open("rb") as content:
-            model = who.call("POST", "models/", files={"file": content})["id"]
-        return who.submit(model, self.machines[on].id, **{"settings": {}, **wanted})
+        return who.submit(self.upload(who, part), self.machines[on].id, **{"settings": {}, **wanted})
+
+    def upload(self, who: Client, part: str) -> str:
+        """The model's id."""
+        return who.upload_shape(self.folder, PARTS[part], part)
 
     def prints(self, who: Client, part: str, on: str, until: float) -> str:
         """A job that has come so far (0..1) and goes on as slowly as in life."""
@@ -124,6 +124,7 @@ def noon(lab: Lab) -> str:
     lab.submit(lab.tina, "bearing-race.stl", "Bellows")
     lab.submit(lab.sam, "pinion.stl", "Anvil", copies=2)
     lab.submit(lab.tina, "cable-comb.stl", "Forge")
+    lab.submit(lab.ada, "vase.stl", "Anvil", hold=True)
     return shown
 
 
@@ -135,33 +136,93 @@ def running_lab() -> Iterator[tuple[Lab, str]]:
         yield lab, noon(lab)
 
 
-def picture(browser: Browser, url: str, who: str, path: str, file: str, **look: Any) -> None:
-    context = browser.new_context(timezone_id="UTC", locale="en-GB", **look)
-    page = context.new_page()
+@dataclass(frozen=True)
+class Shot:
+    """One picture: who looks at what, on which screen."""
+
+    file: str
+    who: str
+    path: str
+    width: int
+    height: int
+    dark: bool = False
+    #: pixels of the picture to one of the page
+    scale: float = 1
+    #: must be there before it is taken
+    wait_for: str = "main"
+
+
+def shots(lab: Lab, job: str, model: str, tv: str) -> list[Shot]:
+    anvil = f"/printers/{lab.machines['Anvil'].id}/"
+    drawn = "canvas"
+    return [
+        Shot("wall.png", "olivia", "/", 1280, 720),
+        Shot("wall-wide.png", "olivia", "/", 1920, 1080, dark=True),
+        Shot("phone.png", "olivia", "/", 360, 760, dark=True, scale=2),
+        Shot("printer.png", "olivia", anvil, 1280, 900),
+        Shot("submit.png", "sam", f"/submit/{model}/", 1280, 900, wait_for=drawn),
+        Shot("job.png", "sam", f"/jobs/{job}/", 1280, 900, wait_for=drawn),
+        Shot("queue.png", "ada", "/queue/", 1280, 900),
+        Shot("prints.png", "sam", "/prints/", 1280, 760),
+        Shot("tv.png", "", tv, 1920, 1080),
+    ]
+
+
+def log_in(page: Page, url: str, who: str) -> None:
     page.goto(f"{url}/login/")
     page.get_by_label("Name").fill(who)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("navigation", name="Pages").wait_for()
-    page.goto(url + path)
+
+
+def tv_address(browser: Browser, url: str) -> str:
+    """Of a new link for a screen in the lab: its path."""
+    page = browser.new_page()
+    log_in(page, url, "ada")
+    page.goto(f"{url}/tv/")
+    page.get_by_label("Where the screen hangs").fill("Entrance hall")
+    page.get_by_label("Show names").check()
+    page.get_by_role("button", name="Make a link").click()
+    address = page.get_by_label("Address for Entrance hall").input_value()
+    page.context.close()
+    return address.removeprefix(url)
+
+
+def take(browser: Browser, url: str, shot: Shot) -> None:
+    context = browser.new_context(
+        timezone_id="UTC",
+        locale="en-GB",
+        viewport={"width": shot.width, "height": shot.height},
+        device_scale_factor=shot.scale,
+        color_scheme="dark" if shot.dark else "light",
+    )
+    page = context.new_page()
+    if shot.who:
+        log_in(page, url, shot.who)
+    page.goto(url + shot.path)
+    page.locator(shot.wait_for).first.wait_for()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=DOCS / file)
+    page.screenshot(path=DOCS / shot.file, animations="disabled")
     context.close()
+    make_small(DOCS / shot.file)
+
+
+def make_small(file: Path) -> None:
+    """256 colours are enough for flat pages, and a quarter of the bytes."""
+    with Image.open(file) as image:
+        few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
 
 
 def main() -> None:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert program, "Chromium is not installed"
-    desk: dict[str, Any] = {"viewport": {"width": 1240, "height": 700}}
-    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2}
     with running_lab() as (lab, job), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        anvil = f"/printers/{lab.machines['Anvil'].id}/"
-        wall: dict[str, Any] = {"viewport": {"width": 1240, "height": 560}}
-        picture(browser, lab.farm.url, "olivia", "/", "wall.png", **wall)
-        picture(browser, lab.farm.url, "olivia", anvil, "printer.png", **desk)
-        picture(browser, lab.farm.url, "sam", f"/jobs/{job}/", "job.png", **desk)
-        picture(browser, lab.farm.url, "olivia", "/", "phone.png", color_scheme="dark", **phone)
+        url, model = lab.farm.url, lab.upload(lab.sam, "moon.stl")
+        for shot in shots(lab, job, model, tv_address(browser, url)):
+            take(browser, url, shot)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,6 @@ class Lab:
 
     def _begin_the_day(self) -> None:
         self.done = self.submit(self.tina, shapes.box(8, 8, 4), "peg.stl", "bellows")
-        self.ada.wait_for_job(self.done, "completed")
         self.live = self.submit(self.sam, shapes.gear(24, 20, 12), "gear.stl", "anvil")
         self.ada.wait_for_state(
             self.ids["anvil"], lambda now: now["job"] and now["job"]["progress"] > 0.05, "prints the gear"
@@ -88,6 +87,7 @@ class Lab:
         asked = self.sam.upload_shape(self.folder, shapes.box(20, 20, 4), "lid.stl")
         self.asked = self.sam.submit(asked, settings={})
         self.sam.wait_for_job(self.asked, "awaiting_approval")
+        self.ada.wait_for_job(self.done, "completed")
         self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
 
     def submit(self, who: Client, shape: shapes.Triangles, name: str, printer: str, **wanted: Any) -> str:
@@ -122,7 +122,8 @@ class Lab:
         return page
 
     def _console(self, page: Page, said: Any) -> None:
-        if said.type == "error":
+        not_now = "status of 503" in said.text  # a camera that is off, a drawing that takes its time: pages say so
+        if said.type == "error" and not not_now:
             self.complaints.append(f"{page.url}: {said.text} {said.location.get('url')}")
 
     def path(self, template: str) -> str:
@@ -202,7 +203,7 @@ COMMON = (
 PAGES = {
     "sam": (*COMMON, "/submit/{model}/", "/jobs/{live}/", "/jobs/{waiting}/", "/jobs/{asked}/", "/queue/?who=me"),
     "olivia": (*COMMON, "/jobs/{live}/"),
-    "ada": (*COMMON, "/jobs/{done}/", "/jobs/{asked}/", "/prints/?who=all", "/prints/?who=all&q=nothing"),
+    "ada": (*COMMON, "/jobs/{done}/", "/jobs/{asked}/", "/prints/?who=all", "/prints/?who=all&q=nothing", "/tv/"),
 }
 
 
@@ -219,6 +220,16 @@ def test_the_login_and_errors_are_well_made(lab: Lab) -> None:
         page = lab.page(who, path)
         assert_well_made(page)
     lab.complaints[:] = [text for text in lab.complaints if "status of 40" not in text]  # the browser's own words
+
+
+def test_a_screen_in_the_lab_is_well_made(lab: Lab) -> None:
+    page = lab.page("ada", "/tv/")
+    page.get_by_label("Where the screen hangs").fill("Entrance hall")
+    page.get_by_role("button", name="Make a link").click()
+    address = page.get_by_label("Address for Entrance hall").input_value()
+    screen = lab.page("", address.removeprefix(lab.farm.url))
+    expect(screen.get_by_text("Anvil").first).to_be_visible()
+    assert_well_made(screen)
 
 
 def test_the_admin_is_well_made(lab: Lab) -> None:
