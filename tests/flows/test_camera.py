@@ -3,6 +3,8 @@ leaves or does not read."""
 
 from __future__ import annotations
 
+import io
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import SimulatorPeer
@@ -31,7 +35,10 @@ User.objects.create_superuser("ada", "", {PASSWORD!r})
 User.objects.create_user("mallory", "", {PASSWORD!r})
 """
 INTO_THE_POOL = "from printers.models import *; Pool.objects.get().printers.set(Printer.objects.all())"
-PICTURE = b"\xff\xd8\xff" + bytes(200_000)
+PICTURE = b"\xff\xd8\xff" + bytes(500_000)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: ms; how long a page may take to show what it must
+WAIT_MS = 60_000
 #: s; every wait ends when what it waits for is there
 PATIENCE = 120.0
 
@@ -40,18 +47,22 @@ PATIENCE = 120.0
 class Streamer:
     """A camera: as many pictures as the other end takes, at most a hundred a second."""
 
+    picture: bytes = PICTURE
+    broken: bool = False
     streams: int = 0
     sent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, link: socket.socket, raw: Raw) -> None:
-        kind = "Content-Type: multipart/x-mixed-replace; boundary=x"
+        if self.broken:
+            return
+        kind, picture = "Content-Type: multipart/x-mixed-replace; boundary=x", self.picture
         self._count(1)
         try:
             link.sendall(f"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\n{kind}\r\n\r\n".encode())
             while not raw.over.wait(0.01):
-                link.sendall(f"--x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(PICTURE)}\r\n\r\n".encode())
-                link.sendall(PICTURE + b"\r\n")
+                link.sendall(f"--x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode())
+                link.sendall(picture + b"\r\n")
                 self.sent += 1
         finally:
             self._count(-1)
@@ -67,6 +78,12 @@ class Lab:
     camera: Streamer
     raw: Raw
     printer: str
+    staff: dict[str, str]
+
+    def change(self, **settings: Any) -> None:
+        """What staff set for the printer."""
+        where = f"{self.farm.url}/api/printers/{self.printer}/"
+        requests.patch(where, json=settings, headers=self.staff, timeout=60).raise_for_status()
 
     def session(self, who: str) -> requests.Session:
         """Logged in as people are: with a cookie."""
@@ -103,7 +120,7 @@ def lab(farm: RunningFarm) -> Iterator[Lab]:
         made = requests.post(f"{farm.url}/api/printers/", json={**facts, **more}, headers=staff, timeout=60)
         assert made.status_code == 201, made.text
         farm.manage("shell", "-c", INTO_THE_POOL)
-        yield Lab(farm, camera, raw, made.json()["id"])
+        yield Lab(farm, camera, raw, made.json()["id"], staff)
 
 
 def first_picture(answer: Any) -> bytes:
@@ -172,7 +189,7 @@ def test_a_stranger_and_nobody_see_nothing(lab: Lab) -> None:
 
 
 def test_who_does_not_read_fills_no_memory_and_keeps_nobody_waiting(lab: Lab) -> None:
-    """Daphne alone would keep every picture for them: here some hundred, 20 MB for each of the four."""
+    """Daphne alone would keep every picture for them: here 150 of half a megabyte for each of the four."""
     lab.nobody_looks()
     web = lab.farm.child("web")
     assert web is not None
@@ -218,3 +235,108 @@ def test_a_simulated_printers_own_camera_is_shown(lab: Lab) -> None:
         requests.patch(
             f"{lab.farm.url}/api/printers/{made['id']}/", json={"enabled": False}, headers=staff, timeout=60
         ).raise_for_status()
+
+
+# -- the page
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(lab: Lab, browser: Browser) -> Iterator[Page]:
+    """A phone with the printer's page, of somebody who may only look; the camera shows red on the left, blue on the
+    right."""
+    lab.camera.picture, lab.camera.broken = drawn(), False
+    lab.change(camera="own", camera_rotation=None)
+    context = browser.new_context(viewport={"width": 360, "height": 640})
+    context.add_cookies(
+        [{"name": name, "value": value, "url": lab.farm.url} for name, value in lab.session("viewer7").cookies.items()]
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda fault: complaints.append(str(fault)))
+    yield page
+    context.close()
+    lab.camera.picture, lab.camera.broken = PICTURE, False
+    assert not complaints
+    lab.nobody_looks()
+
+
+def drawn() -> bytes:
+    image = Image.new("RGB", (64, 32), "blue")
+    image.paste("red", (0, 0, 32, 32))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def opened(lab: Lab, page: Page) -> Locator:
+    page.goto(f"{lab.farm.url}/printers/{lab.printer}/")
+    camera = page.locator(".camera")
+    camera.scroll_into_view_if_needed()
+    return camera
+
+
+def colours(camera: Locator) -> tuple[list[int], list[int]]:
+    """Width and height, and red and blue in the middle of the canvas's upper quarter."""
+    size, pixel = camera.locator("canvas").evaluate(
+        "c => [[c.width, c.height], [...c.getContext('2d').getImageData(c.width / 2, c.height / 4, 1, 1).data]]"
+    )
+    return size, [pixel[0], pixel[2]]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+class TestPage:
+    def test_a_picture_comes_by_itself_and_live_on_a_click(self, lab: Lab, page: Page) -> None:
+        camera = opened(lab, page)
+        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
+        expect(camera.get_by_text("Picture of")).to_be_visible(timeout=WAIT_MS)
+        lab.nobody_looks()
+        camera.get_by_role("button", name="Watch live").click()
+        expect(camera.get_by_text("Live", exact=True)).to_be_visible(timeout=WAIT_MS)
+        assert lab.camera.streams == 1
+        camera.get_by_role("button", name="Stop").click()
+        expect(camera.get_by_text("Picture of")).to_be_visible(timeout=WAIT_MS)
+        lab.nobody_looks()
+
+    def test_live_rests_while_nobody_sees_it(self, lab: Lab, page: Page) -> None:
+        camera = opened(lab, page)
+        camera.get_by_role("button", name="Watch live").click(timeout=WAIT_MS)
+        expect(camera.get_by_text("Live", exact=True)).to_be_visible(timeout=WAIT_MS)
+        camera.evaluate("element => { element.style.marginTop = '200vh'; window.scrollTo(0, 0); }")
+        lab.nobody_looks()
+        camera.scroll_into_view_if_needed()
+        wait_until(lambda: lab.camera.streams == 1, "it is live again", PATIENCE)
+        page.goto("about:blank")
+        lab.nobody_looks()
+
+    def test_a_picture_is_turned_as_staff_say(self, lab: Lab, page: Page) -> None:
+        lab.change(camera_rotation=90, camera_flip_h=False)
+        camera = opened(lab, page)
+        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
+        size, (red, blue) = colours(camera)
+        assert (size, red > blue) == ([32, 64], True)  # what was on the left is on top now
+        lab.change(camera_flip_h=True)
+        camera = opened(lab, page)
+        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
+        size, (red, blue) = colours(camera)
+        assert (size, blue > red) == ([32, 64], True)
+
+    def test_a_camera_that_does_not_answer_is_told_in_words(self, lab: Lab, page: Page) -> None:
+        lab.camera.broken = True
+        lab.change(camera_rotation=180)  # another address or turn is another camera: nothing is remembered of it
+        camera = opened(lab, page)
+        expect(camera.get_by_role("status")).to_have_text("The camera of Anvil does not answer.", timeout=WAIT_MS)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    def test_without_a_camera_the_page_has_none(self, lab: Lab, page: Page) -> None:
+        lab.change(camera="server")
+        lab.change(camera="off")
+        page.goto(f"{lab.farm.url}/printers/{lab.printer}/")
+        expect(page.get_by_role("heading", name="Anvil")).to_be_visible(timeout=WAIT_MS)
+        assert page.locator(".camera").count() == 0
