@@ -46,6 +46,7 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.models import COMMAND_OPEN, Command, CommandStatus, Printer
+from printers.steady import Steady
 from printers.teller import Teller
 from printers.tenure import Tenure
 
@@ -107,6 +108,7 @@ class PrinterTask:
         #: set while nothing can happen on the machine that we do not hear of
         self.observed = threading.Event()
         self._marker_due: float | None = None
+        self._steady = Steady()
         self._thread = threading.Thread(target=self._run, name=f"socket {printer.name}", daemon=True)
 
     def start(self) -> None:
@@ -146,7 +148,17 @@ class PrinterTask:
             connected_at = time.monotonic()
             pause = self._listen(failures)
             failures = 0 if time.monotonic() - connected_at > 30 else failures + 1
-            self.stop.wait(pause)
+            self._wait(pause)
+
+    def _wait(self, pause: float) -> None:
+        """Nothing is heard meanwhile, but what was held back may have to be told."""
+        while self.state is not None and self.state != self._steady.shown and pause > 0:
+            step = min(pause, 1.0)
+            if self.stop.wait(step):
+                return
+            self._became(self.state)
+            pause -= step
+        self.stop.wait(pause)
 
     def _listen(self, failures: int) -> float:
         """One connection, from connect to its end; the seconds to wait before the next."""
@@ -224,20 +236,23 @@ class PrinterTask:
         self._became(state)
 
     def _became(self, state: PrinterState) -> None:
-        before = self.state
-        if state == before:
-            return
-        observed = before if self.observed.is_set() else None
-        with self.changed:
-            self.state = state
-            self.changed.notify_all()
-        if before is not None and state.ended != before.ended:
-            self._marker_due = time.monotonic() + MARKER_DELAY
-        if matters(state, before):
+        before, now = self.state, time.monotonic()
+        if state != before:
+            with self.changed:
+                self.state = state
+                self.changed.notify_all()
+            if before is not None and state.ended != before.ended:
+                self._marker_due = now + MARKER_DELAY
+        told = self._steady.shown
+        if self._steady.shows(state, now):
+            self._tell(state, told, before if self.observed.is_set() else None)
+
+    def _tell(self, state: PrinterState, told: PrinterState | None, observed: PrinterState | None) -> None:
+        if matters(state, told):
             note = partial(self._write, services.note_state, state, observed)
             self._teller.tell(self._voice, state, urgent=True, then=note)
         else:
-            self._teller.tell(self._voice, state, urgent=before is None or state.message != before.message)
+            self._teller.tell(self._voice, state, urgent=told is None or state.message != told.message)
 
 
 class Writers:

@@ -286,6 +286,49 @@ def test_it_tries_again_until_it_is_told_to_stop(
     assert pauses == [0, 1, 2, 3]
 
 
+def test_a_printer_that_flaps_makes_no_storm_and_ends_in_the_truth(
+    task: PrinterTask, machine: FakeMachine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[PrinterStatus] = []
+    monkeypatch.setattr(services, "note_state", lambda printer, fence, state, before: noted.append(state.status))
+    for _ in range(300):
+        connection(task, machine, IDLE)
+        clock.now += 1
+    assert len(noted) <= 5
+    assert heard(task.printer).status is PrinterStatus.OFFLINE
+
+    def stays() -> Iterator[PrinterState]:
+        for _ in range(40):
+            yield IDLE
+            clock.now += 1
+
+    machine.says = stays()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    assert heard(task.printer).status is PrinterStatus.IDLE
+    assert noted[-1] is PrinterStatus.IDLE
+
+
+def test_a_flapping_printer_that_stays_away_is_told_to_be_away(
+    task: PrinterTask, machine: FakeMachine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held back is told while nobody is heard, too."""
+    for n in range(20):
+        connection(task, machine, IDLE)
+        clock.now += 1
+        machine.says = [Garbled("It speaks Klingon.") if n % 2 else BROKE]
+        task._listen(0)
+    machine.says = [Unauthorised("No.")]
+
+    def pass_by(pause: float) -> bool:
+        clock.now += pause
+        return False
+
+    monkeypatch.setattr(task.stop, "wait", pass_by)
+    task._wait(task._listen(0))
+    assert "key is not accepted" in heard(task.printer).message
+
+
 # -- what may have come upon the bed
 
 
