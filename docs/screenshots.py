@@ -33,6 +33,13 @@ for name, role in (("olivia", 3), ("sam", 2), ("tina", 2)):
     Grant.objects.create(user=user, pool=lab, role=role)
 """
 INTO_THE_POOL = "from printers.models import *; Pool.objects.get(name='Lab').printers.set(Printer.objects.all())"
+#: simulated hours are seconds; a history says what they would have been
+AS_IN_LIFE = """
+from jobs.models import Print
+for done in Print.objects.filter(status="completed").select_related("gcode"):
+    done.duration_s = done.gcode.time_s
+    done.save()
+"""
 #: name, server, where it stands
 PRINTERS = (
     ("Anvil", "octoprint", "Window, left"),
@@ -125,6 +132,7 @@ def noon(lab: Lab) -> str:
     lab.submit(lab.sam, "pinion.stl", "Anvil", copies=2)
     lab.submit(lab.tina, "cable-comb.stl", "Forge")
     lab.submit(lab.ada, "vase.stl", "Anvil", hold=True)
+    lab.farm.manage("shell", "-c", AS_IN_LIFE)
     return shown
 
 
@@ -157,7 +165,7 @@ def shots(lab: Lab, job: str, model: str, tv: str) -> list[Shot]:
     drawn = "canvas"
     return [
         Shot("wall.png", "olivia", "/", 1280, 720),
-        Shot("wall-wide.png", "olivia", "/", 1920, 1080, dark=True),
+        Shot("wall-wide.png", "olivia", "/", 1920, 660, dark=True),
         Shot("phone.png", "olivia", "/", 360, 760, dark=True, scale=2),
         Shot("printer.png", "olivia", anvil, 1280, 900),
         Shot("submit.png", "sam", f"/submit/{model}/", 1280, 900, wait_for=drawn),
