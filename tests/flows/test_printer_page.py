@@ -232,6 +232,15 @@ def test_a_machine_that_prints_says_why_it_cannot_be_moved_and_can_be_stopped_on
         expect(page.get_by_role("button", name="X right")).to_be_enabled()
 
 
+def test_what_became_of_a_press_is_said_where_the_list_is_out_of_sight(lab: Lab) -> None:
+    page = lab.page("olivia", "Bellows", PHONE)
+    page.get_by_role("button", name="All axes").click()
+    became = page.locator("#became")
+    expect(became).to_have_text(re.compile("Home x, y, z: done"))
+    expect(became).to_be_in_viewport()
+    expect(became).to_be_hidden()
+
+
 def test_the_stop_stays_on_a_desk_too(lab: Lab) -> None:
     page = lab.page("olivia", "Bellows")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")

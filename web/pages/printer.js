@@ -31,6 +31,26 @@ function padKeys(form) {
   });
 }
 
+// -- what became of what was just asked, where the list of commands is out of sight (it is read out from the list)
+let asked = false, timer = 0;
+
+function tell() {
+  const note = $("#became"), list = $("#commands"), newest = $(".outcomes li", list), box = list.getBoundingClientRect();
+  clearTimeout(timer);
+  note.hidden = !asked || !newest || (box.top < innerHeight - 80 && box.bottom > 80);
+  if (note.hidden) return;
+  note.dataset.tone = newest.dataset.tone;
+  note.replaceChildren(...[...newest.children].slice(0, 2).map((part) => part.cloneNode(true)));
+  if (newest.dataset.tone === "blue") return;  // not over yet: the list is on its way again
+  timer = setTimeout(() => { note.hidden = true; }, 4000);
+  asked = false;
+}
+
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.successful && detail.requestConfig.verb === "post" && detail.target?.id === "commands") asked = true;
+});
+document.addEventListener("htmx:afterSettle", ({ detail }) => { if (detail.target?.id === "commands" || detail.elt?.id === "commands") tell(); });
+
 document.addEventListener("DOMContentLoaded", () => {
   const heat = $("#heat"), terminal = $("#console"), pad = $("[data-jog]"), printer = $("[data-one]").dataset.one;
   const reasons = JSON.parse($("#reasons")?.textContent || "null");
