@@ -337,8 +337,9 @@ def note_state(printer_id: UUID, fence: int, state: PrinterState, before: Printe
         return
     _note_since_when(printer_id, state, before)
     occupant = occupants([printer_id]).get(printer_id)
-    ours = {occupant.remote_path} if occupant else _just_ended(printer_id, state, before)
-    foreign = _foreign_print(state, before, ours)
+    foreign = _foreign_print(state, before, {occupant.remote_path} if occupant else set())
+    if foreign and occupant is None:  # or so it seems
+        foreign = _foreign_print(state, before, _just_ended(printer_id, state, before))
     if foreign:
         soil_bed(printer_id, foreign)
     printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
