@@ -19,6 +19,8 @@ three frames unanswered is told nothing more until they are answered, then only 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -46,6 +48,8 @@ log = structlog.get_logger(__name__)
 
 #: s: a batching window; between two frames of numbers; between two frames of versions; between two looks at rights
 WINDOW, NUMBERS_EVERY, VERSIONS_EVERY, RECHECK = 0.005, 0.5, 5.0, 60.0
+#: s: what changes in the database comes in several events, and is read once
+READ_WINDOW = 0.02
 #: unanswered frames until a viewer waits; s until it is closed
 MOST_OPEN, CLOSE_AFTER = 3, 30.0
 #: s without any viewer until the hub rests; s of silence until Redis is asked, and again until it is given up
@@ -148,7 +152,8 @@ class Hub:
         self._unread: set[str] = set()  # the database changed
         self._lost: set[str] = set()  # a newer state is in Redis
         self._jobs: dict[str, tuple[str, str]] = {}  # job id -> owner, status
-        self._everything = self._everybody = False
+        self._everything = False
+        self._touched = asyncio.Event()  # who may see what may have changed
         self._wake = asyncio.Event()
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -181,7 +186,7 @@ class Hub:
 
     async def _look_again(self, viewer: Viewer) -> bool:
         """Ask anew who this is and what they may see. False, and closed, when they may no longer be here."""
-        viewer.recheck_at = time.monotonic() + RECHECK
+        viewer.recheck_at = time.monotonic() + RECHECK * (0.5 + random.random())  # noqa: S311 - to spread the work
         rights = await viewer.ask_rights()
         if viewer.left:
             return False
@@ -288,12 +293,10 @@ class Hub:
     # -- the loop
     async def _run(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._until_due())
                 self._wake.clear()
                 await asyncio.sleep(WINDOW)
-            except TimeoutError:
-                pass
             try:
                 await self._turn()
             except Exception:
@@ -309,10 +312,14 @@ class Hub:
 
     async def _turn(self) -> None:
         now = time.monotonic()
+        await self._tell_due(now)  # first: what printers say needs no look into the database
         await self._read()
-        await self._recheck(now)
         if now - self._looked_at >= 1.0:
             await self._look_after(now)
+        await self._tell_due(now)
+        await self._tell_all_jobs()
+
+    async def _tell_due(self, now: float) -> None:
         news, self._news = self._news, set()
         due = set(news)
         if self._numbers and now - self._numbers_at >= NUMBERS_EVERY:
@@ -320,7 +327,6 @@ class Hub:
             self._numbers, self._numbers_at = set(), now
         if due:
             await self._tell_changes(due, news)
-        await self._tell_all_jobs()
 
     async def _tell_all_jobs(self) -> None:
         jobs, self._jobs = self._jobs, {}
@@ -332,11 +338,21 @@ class Hub:
             }
             await self._tell_jobs(viewer, mine)
 
-    async def _recheck(self, now: float) -> None:
-        for viewer in list(self.viewers):
-            if self._everybody or now >= viewer.recheck_at:
-                await self._look_again(viewer)
-        self._everybody = False
+    async def _recheck_for_ever(self) -> None:
+        """Beside the loop that tells: rights are read for one viewer after the other, and nobody waits for that."""
+        while True:
+            self._touched.clear()
+            now = time.monotonic()
+            try:
+                for viewer in [viewer for viewer in self.viewers if viewer.recheck_at <= now]:
+                    await self._look_again(viewer)
+            except Exception:
+                log.exception("rights_not_read")  # e.g. the database is away
+                for viewer in self.viewers:
+                    viewer.recheck_at = 0.0
+                await asyncio.sleep(1)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._touched.wait(), 1.0)
 
     async def _look_after(self, now: float) -> None:
         """Once a second: who fell silent, who does not read, whether versions are due, whether anybody is here."""
@@ -363,6 +379,9 @@ class Hub:
             except Exception:
                 self._everything = True
                 raise
+            for viewer in self.viewers:
+                viewer.recheck_at = 0.0
+            self._touched.set()
         unread, lost = self._unread & self.known.keys(), self._lost & self.known.keys()
         if unread or lost:
             facts, snapshots = await _read_printers(unread, lost)
@@ -419,12 +438,15 @@ class Hub:
                 self._news.add(key)
 
     def _hear_event(self, event: dict[str, Any]) -> None:
+        wait = 0.0
         if event["type"] == "printer":
             self._unread.add(event["printer_id"])
+            wait = READ_WINDOW
         elif event["type"] == "job":
             self._jobs[event["job_id"]] = (event["owner_id"], event["status"])
         elif event["type"] == "access":
-            self._everything = self._everybody = True
+            self._everything = True
+        asyncio.get_running_loop().call_later(wait, self._wake.set)
 
     def _hear(self, channel: str, data: bytes) -> None:
         said = orjson.loads(data)
@@ -433,7 +455,7 @@ class Hub:
         else:
             self._hear_states(said.get("states", {}))
             self._hear_versions(said.get("heard", {}))
-        self._wake.set()
+            self._wake.set()
 
     # -- Redis
     async def _start(self) -> None:
@@ -444,7 +466,8 @@ class Hub:
         except BaseException:
             await _close(channel)
             raise
-        self._tasks = [asyncio.create_task(self._listen(channel)), asyncio.create_task(self._run())]
+        forever = (self._listen(channel), self._run(), self._recheck_for_ever())
+        self._tasks = [asyncio.create_task(task) for task in forever]
 
     def _rest(self) -> None:
         for task in self._tasks:
@@ -458,7 +481,7 @@ class Hub:
             try:
                 if channel is None:
                     channel = await _subscribed()
-                    self._everything = self._everybody = True
+                    self._everything = True
                     self._wake.set()
                 await self._listen_to(channel)
             except (RedisError, OSError, TimeoutError) as error:

@@ -103,9 +103,8 @@ class LiveSocket:
 
 @database_sync_to_async
 def _rights_of(user: User) -> Rights:
-    printers = list(access.visible(user).only("pk"))
-    roles = access.roles(user, printers)
-    return Rights(user_id=user.pk, staff=user.is_staff, roles={str(row.pk): roles.get(row.pk, 0) for row in printers})
+    roles = access.roles(user)
+    return Rights(user_id=user.pk, staff=user.is_staff, roles={str(pk): role for pk, role in roles.items()})
 
 
 @database_sync_to_async

@@ -58,16 +58,20 @@ def role_on(user: User, printer: Printer) -> int:
     return roles(user, [printer]).get(printer.pk, 0)
 
 
-def roles(user: User, printers: Iterable[Printer]) -> dict[UUID, int]:
-    """The strongest role of this person on each of ``printers``, in two queries for any number of them."""
-    ids = [printer.pk for printer in printers]
+def roles(user: User, printers: Iterable[Printer] | None = None) -> dict[UUID, int]:
+    """The strongest role of this person on each of ``printers`` (None: on every one that they may see), in two queries
+    for any number of them."""
+    ids = None if printers is None else [printer.pk for printer in printers]
     if not user.is_active:
         return {}
     if user.is_staff:
-        return dict.fromkeys(ids, int(Role.MANAGE))
+        return dict.fromkeys(Printer.objects.values_list("pk", flat=True) if ids is None else ids, int(Role.MANAGE))
+    direct, pooled = Q(printer__isnull=False), Q(pool__printers__isnull=False)
+    if ids is not None:
+        direct, pooled = Q(printer__in=ids), Q(pool__printers__in=ids)
     found: dict[UUID, int] = {}
-    rows = list(_grants(user).filter(printer__in=ids).values_list("printer_id", "role"))
-    rows += list(_grants(user).filter(pool__printers__in=ids).values_list("pool__printers", "role"))
+    rows = list(_grants(user).filter(direct).values_list("printer_id", "role"))
+    rows += list(_grants(user).filter(pooled).values_list("pool__printers", "role"))
     for printer_id, role in rows:
         found[printer_id] = max(role, found.get(printer_id, 0))
     return found
