@@ -121,7 +121,7 @@ def _commands(request: HttpRequest, row: Printer) -> dict[str, Any]:
         "printer": row,
         "outcomes": [_outcome(command) for command in latest[:rows]],
         "waiting": any(command.status in COMMAND_OPEN for command in latest[:rows]),
-        "rows": rows,
+        "rows": rows if rows > LATEST else None,
         "more": min(rows + 4 * LATEST, MOST) if len(latest) > rows < MOST else None,
     }
 
