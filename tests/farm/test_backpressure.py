@@ -24,7 +24,7 @@ class Connection:
     def __init__(self, *, full: bool = False) -> None:
         channel: Any = DummyChannel()
         self.request: Any = Request(channel)
-        self.request.channel.forceAbortClient = lambda: setattr(self, "aborted", True)
+        channel.forceAbortClient = lambda: setattr(self, "aborted", True)
         self.full = full
         self.aborted = False
         self.sent: list[dict[str, Any]] = []
