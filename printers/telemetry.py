@@ -223,7 +223,9 @@ def _live(state: PrinterState) -> dict[str, Any]:
 
 
 def _ended(ended: Ended | None) -> dict[str, Any] | None:
-    return ended and {
+    if ended is None:
+        return None
+    return {
         "file": ended.file,
         "outcome": ended.outcome.value,
         "reason": ended.reason,
