@@ -27,7 +27,10 @@ export class Stage {
   /** A canvas at the beginning of `root`. Throws where there is no WebGL. */
   constructor(root, label) {
     this.root = root;
-    this.renderer = new WebGLRenderer({ antialias: true, alpha: true, powerPreference: "low-power" });
+    const canvas = document.createElement("canvas");  // asked by ourselves: three.js complains on the console
+    const context = canvas.getContext("webgl2", { alpha: true, antialias: true, depth: true, powerPreference: "low-power" });
+    if (!context) throw new Error("There is no WebGL");
+    this.renderer = new WebGLRenderer({ canvas, context, antialias: true, alpha: true });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.scene = new Scene();
     this.camera = new PerspectiveCamera(32, 1, 1, 10_000);
