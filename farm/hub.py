@@ -22,9 +22,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -40,9 +38,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from farm.events import EVENTS
+from farm.viewing import Known, Viewer
 from printers import telemetry
 from printers.models import Printer
-from printers.views import Facts, base_view, overlay, read_facts
+from printers.views import Facts, overlay, read_facts
 
 log = structlog.get_logger(__name__)
 
@@ -50,93 +49,10 @@ log = structlog.get_logger(__name__)
 WINDOW, NUMBERS_EVERY, VERSIONS_EVERY, RECHECK = 0.005, 0.5, 5.0, 60.0
 #: s: what changes in the database comes in several events, and is read once
 READ_WINDOW = 0.02
-#: unanswered frames until a viewer waits; s until it is closed
-MOST_OPEN, CLOSE_AFTER = 3, 30.0
 #: s without any viewer until the hub rests; s of silence until Redis is asked, and again until it is given up
 REST_AFTER, REDIS_SILENT = 30.0, 10.0
 #: close codes, as in HTTP
 UNAUTHORISED, TOO_SLOW = 4401, 4408
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
-    """What a viewer may be told now. ``user_id`` is None for a screen that is nobody's."""
-
-    user_id: UUID | None
-    staff: bool
-    roles: dict[str, int]  # printer id -> the strongest role, for every printer that may be seen
-
-
-class Viewer:
-    """One open socket, as the hub sees it. ``rights`` asks anew who it is (None: may no longer be here)."""
-
-    def __init__(
-        self,
-        send: Callable[[str], Awaitable[None]],
-        close: Callable[[int], Awaitable[None]],
-        rights: Callable[[], Awaitable[Rights | None]],
-    ) -> None:
-        self._send, self.close, self.ask_rights = send, close, rights
-        self.rights = Rights(user_id=None, staff=False, roles={})
-        self.recheck_at = 0.0
-        self.overlays: dict[str, dict[str, Any]] = {}
-        self.open: deque[tuple[int, float]] = deque()  # seq, when it was sent
-        self.left = False
-        self.missed: set[str] = set()
-        self.missed_jobs: dict[str, str] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Is told nothing until it answers."""
-        return len(self.open) > MOST_OPEN
-
-    async def send(self, seq: int, frame: str) -> None:
-        self.open.append((seq, time.monotonic()))
-        await self._send(frame)
-
-    def acked(self, seq: int) -> None:
-        while self.open and self.open[0][0] <= seq:
-            self.open.popleft()
-
-    def too_slow(self, now: float) -> bool:
-        return bool(self.open) and now - self.open[0][1] > CLOSE_AFTER
-
-
-@dataclass(slots=True)
-class Known:
-    """One printer: what is known, and what viewers were told."""
-
-    facts: Facts
-    snapshot: telemetry.Snapshot | None = None
-    heard_at: float | None = None  # monotonic s
-    base: dict[str, Any] = field(default_factory=dict)
-    whole: bytes = b""  # the base, encoded
-    revision: int = 0
-
-    @property
-    def version(self) -> tuple[int, int]:
-        return (self.snapshot.fence, self.snapshot.n) if self.snapshot else (0, 0)
-
-    def age(self, now: float) -> float | None:
-        """s since a sign of life; None when there was none, or none is looked for."""
-        unheard = self.heard_at is None or not self.facts.printer.enabled
-        return None if unheard else max(0.0, now - (self.heard_at or 0.0))
-
-    def falls_silent(self, now: float) -> bool:
-        return not self.base.get("stale", True) and (self.age(now) or 0.0) > telemetry.STALE_AFTER
-
-    def renew(self) -> dict[str, Any]:
-        """Work the base out anew; the merge patch from what was told before, {} if nothing moved."""
-        age = self.age(time.monotonic())
-        heard = replace(self.snapshot, age=age) if self.snapshot and age is not None else None
-        new, told = base_view(self.facts, heard), self.base.get("v", [0, 0, 0])
-        patch = merge_patch({key: value for key, value in self.base.items() if key != "v"}, new)
-        if not patch and self.base:
-            return {}
-        self.revision = self.revision + 1 if tuple(told[:2]) == self.version else 0
-        patch["v"] = new["v"] = [*self.version, self.revision]
-        self.base, self.whole = new, orjson.dumps(new)
-        return patch
 
 
 class Hub:
@@ -212,10 +128,10 @@ class Hub:
     async def _frame(self, viewers: Iterable[Viewer], body: bytes) -> None:
         """One frame, encoded once, to all of these."""
         self.seq += 1
-        frame = (b'{"seq":%d,' % self.seq + body + b"}").decode()
+        frame, now = (b'{"seq":%d,' % self.seq + body + b"}").decode(), time.monotonic()
         for viewer in viewers:
             try:
-                await viewer.send(self.seq, frame)
+                await viewer.send(self.seq, frame, now)
             except Exception as error:  # noqa: BLE001 - its socket is gone: it must not stop the others
                 log.info("viewer_lost", error=str(error))
                 self.leave(viewer)
@@ -229,7 +145,7 @@ class Hub:
             return
         for key in keys:
             if not self.known[key].base:
-                self.known[key].renew()
+                self.known[key].renew(time.monotonic())
             viewer.overlays.pop(key, None)
         bases = b",".join(b'"%s":%s' % (key.encode(), self.known[key].whole) for key in keys)
         everything = b"true" if first else b"false"
@@ -279,7 +195,8 @@ class Hub:
 
     async def _tell_changes(self, due: set[str], news: set[str]) -> None:
         """The patches of all that are ``due``; overlays only of ``news``: no number moves them."""
-        patches = {key: patch for key in due if key in self.known and (patch := self.known[key].renew())}
+        now = time.monotonic()
+        patches = {key: patch for key in due if key in self.known and (patch := self.known[key].renew(now))}
         encoded = {key: b'"%s":%s' % (key.encode(), orjson.dumps(patch)) for key, patch in patches.items()}
         for viewer, audience in self.viewers.items():
             if viewer.waits:
@@ -408,22 +325,18 @@ class Hub:
         self._unread, self._lost = set(), set()
 
     def _take(self, key: str, snapshot: telemetry.Snapshot) -> None:
-        """A snapshot, if it is newer than ours."""
-        known = self.known.get(key)
-        if known is None or (snapshot.fence, snapshot.n) < known.version:
-            return
-        known.snapshot = snapshot
-        known.heard_at = max(known.heard_at or 0.0, time.monotonic() - snapshot.age)
+        if key in self.known:
+            self.known[key].take(snapshot, time.monotonic())
 
     def _hear_states(self, states: dict[str, Any]) -> None:
+        now = time.monotonic()
         for key, said in states.items():
             known = self.known.get(key)
             if known is None or (said["fence"], said["n"]) <= known.version:
                 continue
-            before, state = known.snapshot, telemetry.from_json(said["state"])
-            self._take(key, telemetry.Snapshot(state=state, age=0.0, fence=said["fence"], n=said["n"]))
-            news = before is None or known.base.get("stale", True) or _differ(before.state, state)
-            (self._news if news else self._numbers).add(key)
+            state = telemetry.from_json(said["state"])
+            fresh = telemetry.Snapshot(state=state, age=0.0, fence=said["fence"], n=said["n"])
+            (self._news if known.take(fresh, now) else self._numbers).add(key)
 
     def _hear_versions(self, heard: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -505,26 +418,6 @@ class Hub:
             else:
                 await channel.ping()
                 asked = True
-
-
-def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7396) that makes ``new`` of ``old``. Pure. None is the same as absent."""
-    patch: dict[str, Any] = {key: None for key in old.keys() - new.keys() if old[key] is not None}
-    for key, value in new.items():
-        was = old.get(key)
-        if isinstance(value, dict) and isinstance(was, dict):
-            if inner := merge_patch(was, value):
-                patch[key] = inner
-        elif value != was or (key not in old and value is not None):
-            patch[key] = value
-    return patch
-
-
-def _differ(before: Any, after: Any) -> bool:
-    """More than numbers moved."""
-    old, new = before.job, after.job
-    same = before.status == after.status and before.message == after.message
-    return not same or (old.file if old else None) != (new.file if new else None)
 
 
 @database_sync_to_async

@@ -20,8 +20,9 @@ from django.contrib.sessions.backends.db import SessionStore as _SessionStore
 
 from farm import tickets
 from farm.errors import NotFound
-from farm.hub import Rights, Viewer, hub
+from farm.hub import hub
 from farm.models import User
+from farm.viewing import Rights, Viewer
 from printers import access, screens
 
 log = structlog.get_logger(__name__)

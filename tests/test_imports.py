@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 APPS = ("slicing", "printers", "jobs")
 #: in farm/: what runs the whole; nobody imports it. The rest of farm/ is the kernel, which imports no app
 ASSEMBLY = {
-    f"farm.{name}" for name in ("settings", "celery", "hub", "tickets", "live", "asgi", "urls", "apps", "management")
+    f"farm.{name}"
+    for name in ("settings", "celery", "hub", "viewing", "tickets", "live", "asgi", "urls", "apps", "management")
 }
 #: arrays in, arrays out; text in, facts out; tables and decisions
 PURE = {

@@ -22,6 +22,7 @@ from farm import hub, live, tickets
 from farm.asgi import application
 from farm.events import AccessTouched, publish
 from farm.models import User
+from farm.viewing import CLOSE_AFTER, MOST_OPEN
 from jobs import services as jobs
 from printers import telemetry
 from printers.drivers.base import PrinterState, PrinterStatus, Temperature
@@ -607,7 +608,7 @@ def test_when_redis_was_away_everything_is_read_anew(cast: Cast) -> None:
 async def _left_unread(viewer: Viewer, cast: Cast) -> int:
     """As many frames as may be open, and one more; the last one's seq."""
     last = 0
-    for n in range(hub.MOST_OPEN + 1):
+    for n in range(MOST_OPEN + 1):
         await speaks(cast.anvil, message=f"Word {n}.")
         last = (await viewer.next(ack=False))["seq"]
     return last
@@ -644,12 +645,12 @@ def test_who_does_not_answer_for_half_a_minute_is_closed(cast: Cast, monkeypatch
     async def story() -> None:
         async with viewing(lazy) as viewer, viewing(brisk) as other:
             await _left_unread(viewer, cast)
-            await other.knows(cast.anvil, message=f"Word {hub.MOST_OPEN}.")
+            await other.knows(cast.anvil, message=f"Word {MOST_OPEN}.")
             # so that only the lazy one has left something unread
             async with asyncio.timeout(PATIENCE):
                 while sum(bool(known.open) for known in hub.hub().viewers) > 1:
                     await asyncio.sleep(0.01)
-            later[0] += hub.CLOSE_AFTER + 1
+            later[0] += CLOSE_AFTER + 1
             assert await viewer.closed() == 4408
             await speaks(cast.anvil, message="Still here.")
             await other.knows(cast.anvil, message="Still here.")

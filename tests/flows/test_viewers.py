@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import websocket
 
-from farm.hub import MOST_OPEN, TOO_SLOW
+from farm.hub import TOO_SLOW
+from farm.viewing import MOST_OPEN
 from tests.flows.client import Client
 from tests.flows.conftest import Lab, Machine
 
