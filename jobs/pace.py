@@ -23,7 +23,9 @@ SHORTEST = 300.0
 LEAST = 3
 #: what is known without a printer's own prints weighs as much as so many of them
 DOUBT = 4
-#: what no print is expected to leave: more is a fault, or a clock that stood still
+#: further off is no print of this printer as it is: a pause that nobody saw, a simulator, a clock that stood still
+IMPLAUSIBLE = 4.0
+#: what an expectation never leaves
 LOWEST, HIGHEST = 0.5, 2.0
 
 
@@ -54,7 +56,8 @@ class Pace:
 
 def measured(prints: Sequence[tuple[float, float]]) -> Evidence:
     """Of (estimated, real) s of undisturbed prints, newest first."""
-    told = [math.log(real / estimated) for estimated, real in prints[:RECENT] if estimated >= SHORTEST and real >= 1]
+    ratios = (real / estimated for estimated, real in prints[:RECENT] if estimated >= SHORTEST)
+    told = [math.log(ratio) for ratio in ratios if 1 / IMPLAUSIBLE <= ratio <= IMPLAUSIBLE]
     return Evidence(math.exp(median(told)), len(told)) if told else Evidence()
 
 

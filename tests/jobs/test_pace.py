@@ -23,15 +23,15 @@ def test_without_prints_the_g_code_is_believed() -> None:
     assert pace(of(), []) == Pace(1.0, Source.GCODE, 0)
 
 
-@pytest.mark.parametrize("few", [(1.5,), (1.5, 1.6), (30.0, 0.6)])
+@pytest.mark.parametrize("few", [(1.5,), (1.5, 1.6), (3.0, 0.6)])
 def test_few_prints_do_not_move_it(few: tuple[float, ...]) -> None:
     assert pace(of(*few), []) == Pace(1.0, Source.GCODE, 0)
 
 
 def test_a_print_that_stood_still_overnight_does_not_move_it() -> None:
     usual = (1.1, 1.12, 1.08, 1.11, 1.1)
-    assert pace(of(9.0, *usual), []).factor == pytest.approx(pace(of(*usual), []).factor, abs=0.01)
-    assert pace(of(1.0, 1.0, 12.0), []).factor == 1.0, "not even with the fewest that count"
+    assert pace(of(3.5, *usual), []).factor == pytest.approx(pace(of(*usual), []).factor, abs=0.01)
+    assert pace(of(1.0, 1.0, 3.9), []).factor == 1.0, "not even with the fewest that count"
 
 
 def test_it_comes_to_what_the_printer_takes() -> None:
@@ -40,6 +40,12 @@ def test_it_comes_to_what_the_printer_takes() -> None:
     assert steps == sorted(steps), "the more prints, the less doubt"
     assert 1.0 < steps[0] < 1.2
     assert steps[-1] == pytest.approx(1.25, abs=0.03)
+
+
+def test_what_no_printer_does_is_not_counted() -> None:
+    """A demo's machines print an hour in a minute."""
+    assert of(*[1 / 60] * 9, *[30.0] * 9) == Evidence()
+    assert of(0.01, 1.2, 50.0).prints == 1
 
 
 def test_old_prints_are_forgotten() -> None:
