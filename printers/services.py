@@ -192,6 +192,7 @@ def change_printer(printer: Printer, **fields: Any) -> Printer:
     if moved:
         Printer.objects.filter(pk=printer.pk).update(marker=None)
         soil_bed(printer.pk, "another machine")
+        transaction.on_commit(lambda: telemetry.forget(printer.pk))  # what the old one said
     publish(PrinterTouched(printer_id=str(printer.pk)))
     printer_changed_settings(printer.pk)
     return printer

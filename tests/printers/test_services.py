@@ -151,8 +151,10 @@ def test_another_machine_under_the_same_name_is_not_clear_and_has_no_record(cast
     leased(cast.anvil)
     Printer.objects.filter(pk=cast.anvil.pk).update(marker={"record": {"printed": 3}})
     clear(cast.anvil, cast)
-    services.change_printer(Printer.objects.get(pk=cast.anvil.pk), **fields)
+    with committed():
+        services.change_printer(Printer.objects.get(pk=cast.anvil.pk), **fields)
     assert not is_clear(cast.anvil)
+    assert telemetry.read([cast.anvil.pk]) == {}, "nothing was heard from this one"
     assert cast.anvil.marker is None
     assert lease(cast.anvil).holder == "", "the bridge must connect anew"
 
