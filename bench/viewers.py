@@ -21,6 +21,8 @@ import orjson
 
 #: s until every viewer has seen every printer
 PATIENCE = 180.0
+#: what simulated printers change between, without "busy" on the way
+SETTLED = ("printing", "paused")
 
 
 class Board:
@@ -153,7 +155,8 @@ class Viewer(asyncio.Protocol):
         status, v = self.printers.get(key, ("", None))
         if patch.get("status", status) != status:
             status = patch["status"]
-            self.board.seen.append((self.n, key, status, now))
+            if status in SETTLED:
+                self.board.seen.append((self.n, key, status, now))
         self.printers[key] = (status, patch.get("v", v))
 
     def _compare(self, versions: dict[str, Any]) -> None:
