@@ -5,11 +5,14 @@ Whatever fails: nothing is started twice, no bed is called clear that may not be
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -307,6 +310,46 @@ def test_a_frozen_bridge_that_thaws_writes_nothing_and_sends_nothing(
         lab.ready(machine)
         with one_start(machine):
             sam.wait_for_job(sam.submit(small, machine.id), "completed")
+
+
+HOLDERS = """
+import json
+from printers.models import Lease
+print(json.dumps(dict(Lease.objects.filter(printer__enabled=True).values_list("printer__name", "holder"))))
+"""
+
+
+def holders(lab: Lab) -> dict[str, str]:
+    """Which bridge each printer belongs to."""
+    found: dict[str, str] = json.loads(lab.farm.manage("shell", "-v", "0", "-c", HOLDERS).splitlines()[-1])
+    return found
+
+
+@pytest.fixture
+def dead_printers(lab: Lab, both: list[Machine]) -> Iterator[list[Machine]]:
+    """Four more, which are off."""
+    off = SimpleNamespace(url="http://127.0.0.1:9", api_key="key")
+    added = [lab.add(f"off-{n}", "octoprint", off) for n in range(4)]
+    yield added
+    for machine in added:
+        lab.staff.call("PATCH", f"printers/{machine.id}/", json={"enabled": False})
+
+
+def test_bridges_share_the_printers_and_go_on_for_one_that_was_killed(
+    lab: Lab, both: list[Machine], dead_printers: list[Machine], sam: Client, small: str
+) -> None:
+    first = lab.farm.child("bridge")
+    assert first is not None
+    with another_bridge(lab):
+        shares = lambda: sorted(Counter(holders(lab).values()).values())  # noqa: E731
+        wait_until(lambda: shares() == [3, 3], "the one that joined has its share", 180)
+        lab.farm.kill_child("bridge")
+        dead = f"-{first.pid}-"
+        wait_until(lambda: not any(dead in name or not name for name in holders(lab).values()), "all are held", 180)
+        for machine in both:
+            sam.wait_for_state(machine.id, lambda now: now["status"] == "idle" and not now["stale"], "is heard")
+            with one_start(machine):
+                sam.wait_for_job(sam.submit(small, machine.id), "completed")
 
 
 def test_workers_that_die_in_the_middle_of_their_work_are_replaced(

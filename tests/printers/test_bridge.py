@@ -38,7 +38,7 @@ from printers.drivers.base import (
 from printers.models import BedClear, Command, CommandKind, Lease, Printer
 from printers.teller import Teller, Then, Voice
 from tests.cast import Cast, attempt, job, printer
-from tests.machines import FakeMachine, Machines
+from tests.machines import FakeDriver, FakeMachine, Machines
 from tests.work import committed, endless, lapse
 
 IDLE = PrinterState(status=PrinterStatus.IDLE)
@@ -834,6 +834,48 @@ def test_a_bridge_that_ends_does_not_wait_for_the_database(monkeypatch: pytest.M
 
 
 # -- the whole, with threads, on machines in memory
+
+
+class WritesNothing(Writers):
+    """For those who have no database."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=0)
+
+    def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        written: Future[Any] = Future()
+        written.set_result(None)
+        return written
+
+
+def test_printers_that_are_dead_cost_the_living_ones_nothing(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty-five do not answer, five come after them, and there is one place to connect."""
+    tenure, silent, over = endless(), set[int](), threading.Event()
+    means = Means(tenure, WritesNothing(), Teller(tenure), Connecting(places=1, hold=3600.0))
+
+    def knock(driver: FakeDriver) -> None:
+        if id(driver.machine) in silent:
+            over.wait(60)
+            raise BROKE
+
+    monkeypatch.setattr(FakeDriver, "knock", knock)
+    tasks = [PrinterTask(Printer(name=f"P{n}"), 1, means) for n in range(50)]
+    silent |= {id(machines[task.printer]) for task in tasks[:45]}
+    for task in tasks[45:]:
+        machines[task.printer].says = [IDLE]
+    for task in tasks:
+        task.start()
+    heard = [task.wait_for(lambda state: state.status is PrinterStatus.IDLE, timeout=60) for task in tasks[45:]]
+    dead = [task.state for task in tasks[:45]]
+    over.set()
+    for task in tasks:
+        task.end()
+    for task in tasks:
+        task.join(60)
+    assert heard == [True] * 5
+    assert dead == [None] * 45, "they were still waited for"
 
 
 def test_it_wakes_up_for_a_command_without_waiting_for_its_tick(

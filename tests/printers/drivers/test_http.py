@@ -50,7 +50,7 @@ def test_an_answer_is_an_answer_whatever_its_status() -> None:
 
 def test_nothing_there_is_unreachable_even_for_a_write() -> None:
     door = Door(f"http://127.0.0.1:{free_port()}", KEY)
-    for attempt in (lambda: door.read("/"), lambda: write(door), lambda: door.connect("/ws")):
+    for attempt in (door.knock, lambda: door.read("/"), lambda: write(door), lambda: door.connect("/ws")):
         with pytest.raises(Unreachable, match="Nothing answers at 127.0.0.1"):
             attempt()
 

@@ -140,3 +140,32 @@ def test_a_server_that_never_answers_the_handshake_is_unreachable(monkeypatch: p
     monkeypatch.setattr(http, "TIMEOUT", (0.3, 0.3))
     with serving(silent) as raw, pytest.raises(Unreachable):
         Door(raw.url, KEY).connect("/websocket")
+
+
+def test_messages_that_come_together_or_in_pieces_are_read_one_by_one() -> None:
+    """What was read with one message is the beginning of the next."""
+    together = b"".join(frame(b'{"n": %d, "pad": "%s"}' % (n, b"x" * (n * 97 % 500))) for n in range(200))
+
+    def enough(message: Message, stop: threading.Event) -> None:
+        if message is not None and message.get("n") == 199:
+            stop.set()
+
+    for pieces in (1, 7, 1000):
+        step = len(together) // pieces + 1
+
+        def speak(link: socket.socket, raw: Raw, step: int = step) -> None:
+            for at in range(0, len(together), step):
+                link.sendall(together[at : at + step])
+            raw.over.wait(60)
+
+        heard = listened(speaking(speak), enough)
+        assert [message["n"] for message in heard] == list(range(200))  # type: ignore[index]
+
+
+def test_those_who_wait_calmly_hear_what_comes_and_are_woken_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(sockets.Socket, "_wait_for", lambda self, seconds: waits.append(seconds))
+    stop = threading.Event()
+    with serving(saying(frame(b'{"a": 1}'))) as raw, Door(raw.url, KEY).connect("/websocket") as link:
+        assert next(link.messages(stop, calm=True)) == {"a": 1}
+    assert waits == [sockets.SLICE_S, sockets.CALM_SLICE_S]
