@@ -67,7 +67,7 @@ def _put(owner_id: Any, estimate: Estimate) -> None:
 
 def _get(owner_id: Any) -> Estimate | None:
     said = telemetry.client().get(_key(owner_id))
-    return Estimate(**orjson.loads(said)) if said else None  # type: ignore[arg-type]
+    return Estimate(**orjson.loads(said)) if said else None
 
 
 # -- asking
@@ -111,7 +111,8 @@ def stop(owner: User) -> None:
 
 def gcode_of(estimate: Estimate | None) -> Gcode:
     """Raises NotFound while there is none."""
-    found = Gcode.objects.select_related("profile").filter(pk=estimate.gcode).first() if estimate else None
+    pk = estimate.gcode if estimate else None
+    found = Gcode.objects.select_related("profile").filter(pk=pk).first() if pk else None
     if found is None:
         raise NotFound("This is not sliced yet.", code="not_sliced")
     return found
@@ -145,7 +146,7 @@ def forget_unused() -> None:
         with suppress(ProtectedError):  # it was sent just now
             gcode.delete()
             for kept in (gcode.file, gcode.picture):
-                if kept:
+                if kept.name:
                     kept.storage.delete(kept.name)
 
 

@@ -283,9 +283,9 @@ def test_it_is_known_where_in_the_file_layers_begin(cast: Cast, part: Model3D, p
         assert "layer_begins" not in code.facts, "they would make every list of files long"
         assert len(marks) == code.layers
         for number, mark in enumerate(marks):
-            assert layer_at(code.layer_begins, mark.offset / len(data) + 2e-5) == number + 1
-        assert layer_at(code.layer_begins, 0.0) == 0
-        assert layer_at(code.layer_begins, 1.0) == code.layers
+            assert layer_at(bytes(code.layer_begins), mark.offset / len(data) + 2e-5) == number + 1
+        assert layer_at(bytes(code.layer_begins), 0.0) == 0
+        assert layer_at(bytes(code.layer_begins), 1.0) == code.layers
 
 
 def test_of_binary_g_code_they_are_those_of_the_text(cast: Cast) -> None:
@@ -295,7 +295,7 @@ def test_of_binary_g_code_they_are_those_of_the_text(cast: Cast) -> None:
     code = Gcode.objects.get(pk=made["id"])
     data = Path(code.file.path).read_bytes()
     for number, mark in enumerate(index(Path(code.file.path)).layers):
-        assert layer_at(code.layer_begins, mark.offset / len(data) + 1e-3) == number + 1
+        assert layer_at(bytes(code.layer_begins), mark.offset / len(data) + 1e-3) == number + 1
 
 
 # -- jobs
