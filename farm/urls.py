@@ -18,6 +18,7 @@ from farm import errorpages
 from farm.tickets import Ticket
 from jobs import api as jobs
 from printers import api as printers
+from printers import many_api
 from slicing import api as slicing
 
 
@@ -64,6 +65,7 @@ api = [
     path("gcodes/<uuid:pk>/toolpaths/", slicing.GcodeToolpaths.as_view()),
     path("gcodes/<uuid:pk>/toolpaths/<int:number>/", slicing.GcodeLayerToolpaths.as_view()),
     path("printers/", printers.Printers.as_view()),
+    path("printers/actions/", many_api.Actions.as_view()),
     path("printers/<uuid:pk>/", printers.OnePrinter.as_view()),
     path("printers/<uuid:pk>/test/", printers.TestConnection.as_view()),
     path("printers/<uuid:pk>/state/", printers.State.as_view()),

@@ -81,6 +81,7 @@ DOORS = {
     "get gcodes/<uuid:pk>/toolpaths/<int:number>/": Door(404, 404),
     "get printers/": Door(EMPTY, 200),
     "post printers/": Door(403, 403),
+    "post printers/actions/": Door(422, 422),
     "get printers/<uuid:pk>/": Door(404, 200),
     "patch printers/<uuid:pk>/": Door(404, 403, {"name": "Mine"}),
     "delete printers/<uuid:pk>/": Door(404, 403),

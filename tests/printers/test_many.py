@@ -12,6 +12,7 @@ from jobs.models import Print
 from printers import many
 from printers.models import Command, Printer, Role
 from printers.services import bed_is_clear
+from tests.api import api, ok, refused
 from tests.cast import Cast, as_, attempt, grant, htmx, job, printer
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +95,36 @@ def test_a_bed_that_nobody_saw_and_a_print_that_nobody_meant_are_refused(cast: C
     live(cast, cast.cellar)
     assert b"Say which bed was seen empty" in act(cast.ada, "clear_bed", str(cast.anvil.pk)).content
     assert b"Say which print is meant" in act(cast.ada, "cancel", str(cast.cellar.pk)).content
+
+
+def test_programs_are_told_what_became_of_each(cast: Cast) -> None:
+    printers = [{"printer": str(row.pk), "bed": n} for row, n in ((cast.anvil, 1), (cast.cellar, 2))]
+    asked = {"action": "clear_bed", "printers": printers}
+    assert ok(api(cast.ada).post("/api/printers/actions/", asked))["results"] == [
+        {"printer": str(cast.anvil.pk), "name": "Anvil", "done": True, "code": "", "message": ""},
+        {
+            "printer": str(cast.cellar.pk),
+            "name": "Cellar",
+            "done": False,
+            "code": "bed_changed",
+            "message": "The bed has changed since you looked. Look again.",
+        },
+    ]
+    assert bed_is_clear(cast.anvil)
+
+
+def test_a_stranger_learns_nothing_from_the_api(cast: Cast) -> None:
+    asked = {"action": "end_maintenance", "printers": [{"printer": str(cast.anvil.pk)}, {"printer": "x"}]}
+    seen, made_up = ok(api(cast.mallory).post("/api/printers/actions/", asked))["results"]
+    assert (seen["name"], seen["done"], seen["code"]) == ("", False, "not_found")
+    assert {**seen, "printer": "x"} == made_up
+
+
+@pytest.mark.parametrize("change", [{"action": "dance"}, {"printers": []}, {"printers": [{"bed": 1}]}, {"printers": 1}])
+def test_the_api_refuses_what_makes_no_sense(cast: Cast, change: dict[str, Any]) -> None:
+    asked = {"action": "clear_bed", "printers": [{"printer": str(cast.anvil.pk), "bed": 1}], **change}
+    refused(api(cast.ada).post("/api/printers/actions/", asked), 422)
+    assert not bed_is_clear(cast.anvil)
 
 
 def test_strangers_and_links_do_nothing(cast: Cast, client: Any) -> None:
