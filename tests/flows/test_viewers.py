@@ -11,7 +11,7 @@ import websocket
 
 from farm.hub import TOO_SLOW
 from farm.viewing import MOST_OPEN
-from tests.flows.client import Client
+from tests.flows.client import Client, Live
 from tests.flows.conftest import Lab, Machine
 
 pytestmark = pytest.mark.timeout(400)
@@ -39,13 +39,16 @@ class Says:
         return word
 
 
+def reads(live: Live, printer: Machine, word: str) -> None:
+    live.until(lambda told: told.printers[printer.id]["maintenance"] == word, f"{word!r} is told")
+
+
 def test_a_viewer_stays_through_a_loss_of_redis(lab: Lab, sam: Client, printer: Machine, says: Says) -> None:
     with sam.live() as live:
         live.until(lambda told: printer.id in told.printers, "the printer is there")
         dead = lab.farm.kill_child("redis")
         lab.farm.wait_for_child("redis", other_than=dead)
-        says("after Redis")
-        live.until(lambda told: told.printers[printer.id]["maintenance"] == "after Redis", "it is told what changed")
+        reads(live, printer, says("after Redis"))
         live.until(lambda told: not told.printers[printer.id]["stale"], "the printer is heard again")
 
 
@@ -59,8 +62,7 @@ def test_a_viewer_comes_back_when_the_web_process_was_killed(
             live.until(lambda _: False, "it is told that the web process is gone")
     lab.farm.wait_for_child("web", other_than=dead)
     with sam.live_again() as live:
-        says("after the web")
-        live.until(lambda told: told.printers[printer.id]["maintenance"] == "after the web", "it is told what changed")
+        reads(live, printer, says("after the web"))
 
 
 def test_a_viewer_that_never_reads_is_told_little_and_closed(sam: Client, printer: Machine, says: Says) -> None:
@@ -69,8 +71,7 @@ def test_a_viewer_that_never_reads_is_told_little_and_closed(sam: Client, printe
     lazy = websocket.create_connection(address, 90, subprotocols=["farm.ticket", ticket], suppress_origin=True)
     with sam.live() as brisk:
         for n in range(20):
-            word = says(f"word {n}")
-            brisk.until(lambda told, word=word: told.printers[printer.id]["maintenance"] == word, f"{word} is told")
+            reads(brisk, printer, says(f"word {n}"))
         frames: list[dict[str, object]] = []
         while True:  # only now it reads: what was sent before, and the end
             opcode, data = lazy.recv_data()
