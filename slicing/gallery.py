@@ -26,8 +26,9 @@ TOGETHER = 8
 AT_ONCE, PATIENCE_S = 2, 15.0
 #: bytes of what is kept, and after how many children that is looked at
 MOST_KEPT, LOOK_EVERY = 1_000_000_000, 16
-#: bytes of G-code that are surely read in a second, also by a small machine
-READING_SPEED = 3_000_000
+#: bytes of G-code that are surely read in a second, also by a small machine; how often they are read for one view: once
+#: for where layers begin, and by what lines are for, which takes twice as long
+READING_SPEED, READINGS = 3_000_000, 3
 
 #: of how layers are drawn or written as lines, and shapes are written
 REVISION, SHAPE_REVISION = 2, 1
@@ -104,7 +105,7 @@ def _draw(gcode: Gcode, folder: Path, module: str, number: int | None) -> None:
     wanted = ("--index", str(folder / "index.json"), "--out", str(folder))
     some = () if number is None else ("--first", str(number // TOGETHER * TOGETHER), "--count", str(TOGETHER))
     try:
-        seconds = WALL_S + gcode.bytes // READING_SPEED
+        seconds = WALL_S + READINGS * gcode.bytes // READING_SPEED
         facts_of(module, gcode.file.path, *wanted, *some, seconds=seconds)
     except Invalid as error:
         raise NotFound(error.message, code="no_layer") from error
