@@ -210,7 +210,8 @@ def take(browser: Browser, url: str, shot: Shot) -> None:
         log_in(page, url, shot.who)
     page.goto(url + shot.path)
     page.locator(shot.wait_for).first.wait_for()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(3000)  # charts and cameras: a live page has no end
     page.screenshot(path=DOCS / shot.file, animations="disabled")
     context.close()
     make_small(DOCS / shot.file)
