@@ -174,6 +174,7 @@ class PrinterTask:
             for state in driver.stream(self.stop):
                 if not self.observed.is_set():
                     # only now, as what happens from here on is in the stream
+                    self._connecting.keep(place)
                     self._reconcile(driver, state)
                     self._connecting.leave(place)
                 self._heard(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -30,6 +31,12 @@ class Connecting:
                 self._changed.wait(self._hold * (0.5 + random.random()))  # noqa: S311
             self._begun[place] = time.monotonic()
         return place
+
+    def keep(self, place: object) -> None:
+        """Its server has answered: what follows is our own work, of which there must not be too much at once."""
+        with self._changed:
+            if place in self._begun:
+                self._begun[place] = math.inf
 
     def leave(self, place: object) -> None:
         """Harmless a second time."""

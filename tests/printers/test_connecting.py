@@ -60,6 +60,19 @@ def test_one_that_hangs_keeps_nobody_waiting_for_long(clock: Clock) -> None:
     assert not places._free(), "the place is the other's now"
 
 
+def test_one_whose_server_has_answered_keeps_its_place_until_it_is_done(clock: Clock) -> None:
+    """Else all would wait for the database at once."""
+    places = Connecting(places=1, hold=1.0)
+    place = places.enter(NEVER)
+    places.keep(place)
+    clock.now += 3600
+    assert not places._free()
+    places.leave(place)
+    assert places._free()
+    places.keep(place)
+    assert places._free(), "it has none any more"
+
+
 def test_a_place_is_left_once(clock: Clock) -> None:
     places = Connecting(places=1)
     place = places.enter(NEVER)
