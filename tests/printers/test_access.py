@@ -192,3 +192,24 @@ def test_a_profile_is_for_those_who_have_the_role_on_every_printer_of_it(cast: C
     assert not meg.has_perm("printers.manage", profile), "Cellar is of that profile too"
     grant(meg, cast.cellar, Role.MANAGE)
     assert meg.has_perm("printers.manage", profile)
+
+
+# -- everybody, some printers
+
+
+def test_who_is_on_a_printer_is_who_sees_it(cast: Cast) -> None:
+    """`people_on` turns `visible` around: by name, by group, by pool, as staff."""
+    gus, pia = person("gus"), person("pia")
+    gone = person("gone", is_active=False)
+    grant(gone, cast.cellar, Role.MANAGE)
+    Grant.objects.create(group=group_of(gus), printer=cast.cellar, role=Role.SUBMIT)
+    Grant.objects.create(user=pia, pool=pool_of(cast.cellar), role=Role.OPERATE)
+    everybody = User.objects.all()
+    for role in (Role.VIEW, Role.SUBMIT, Role.OPERATE, Role.MANAGE):
+        for one in (cast.anvil, cast.cellar):
+            found = set(access.people_on([one.pk], role))
+            assert found == {user for user in everybody if one.name in seen(user, role)}, (role, one)
+
+
+def test_nobody_is_on_no_printer(cast: Cast) -> None:
+    assert not access.people_on([], Role.VIEW).exists()
