@@ -142,7 +142,9 @@ class Teller:
         """Tell what is due now, ``everything`` that waits otherwise; then what was to follow it."""
         due, then = self._due(time.monotonic(), everything)
         try:
-            if due and not self._tenure.over:
+            if due and self._tenure.over:
+                self._again(due)  # if the leases are renewed after all, nobody else has told it
+            elif due:
                 self._say(due)
         finally:
             _do(then)
@@ -179,10 +181,14 @@ class Teller:
                 voice.told, voice.told_n, voice.told_at = saying.state, saying.n, now
 
     def _later(self, due: Sequence[_Saying], error: Exception) -> None:
-        """Redis is away: these wait again, unless something newer does already."""
+        """Redis is away."""
         if not self._away:
             self._away = True
             log.warning("states_not_stored", printers=len(due), error=str(error))
+        self._again(due)
+
+    def _again(self, due: Sequence[_Saying]) -> None:
+        """They wait again, or what is newer does in their place."""
         with self._lock:
             for saying in due:
                 voice = saying.voice

@@ -361,6 +361,18 @@ def test_a_bridge_that_thaws_too_late_tells_nothing(listener: Listener, printer:
     assert written == ["asked"], "the database decides for itself"
 
 
+def test_what_could_not_be_told_for_a_moment_is_told_when_the_leases_were_renewed_after_all(printer: UUID) -> None:
+    now = 100.0
+    tenure = Tenure(clock=lambda: now)
+    bridge = Teller(tenure)
+    bridge.tell(bridge.voice(printer, 1), IDLE, urgent=True)
+    bridge.flush()
+    assert shown(printer) is None
+    tenure.renewed(now, ttl=6.0)
+    bridge.flush()
+    assert shown(printer) == IDLE
+
+
 def test_a_printer_that_was_given_back_is_not_spoken_of(
     bridge: Teller, listener: Listener, printer: UUID, clock: Clock
 ) -> None:
