@@ -7,13 +7,14 @@ const cardUnder = (event) => event.target.closest?.("[data-wall] .card");
 let sending = false;
 
 function say(card, text, progress) {
+  if (!text) return $(".drop-here", card)?.remove();
+  if (!$(".drop-here", card)) card.append($("#drop-here").content.cloneNode(true));
   const box = $(".drop-here", card), bar = $("progress", box);
-  box.hidden = !text;
   $("span", box).textContent = text;
   bar.hidden = progress === undefined;
-  if (progress === undefined) return;
   if (progress < 1) bar.value = progress;
   else bar.removeAttribute("value");
+  return undefined;
 }
 
 function clear(except) {
