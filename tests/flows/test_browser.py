@@ -216,7 +216,7 @@ def test_a_model_becomes_a_print_and_everybody_sees_it_move(lab: Lab, tmp_path: 
 
     def moved() -> bool:
         shown = live.locator("[data-f=percent]").text_content()
-        seen.add((percent(shown), live.locator("progress").evaluate("bar => bar.value")))
+        seen.add((percent(shown), live.locator("[data-f=progress]").evaluate("bar => bar.value")))
         return len({words for words, _ in seen}) >= 3 and len({bar for _, bar in seen}) >= 3
 
     wait_until(moved, "the card moves", 120)
@@ -302,7 +302,7 @@ def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab:
     page = lab.page("sam", "/submit/")
     page.get_by_label("Drop a model here").set_input_files(stl(box(30, 30, 8), tmp_path / "bracket.stl"))
     page.get_by_text("All settings").click()
-    walls, heat = page.get_by_label("Walls", exact=True), page.get_by_label("Nozzle temperature")
+    walls, heat = page.get_by_label("Walls", exact=True), page.get_by_label("Nozzle temperature", exact=True)
     expect(walls).to_have_attribute("placeholder", "2")
     page.get_by_role("radio", name="Strong").check()
     expect(walls).to_have_attribute("placeholder", "4")
