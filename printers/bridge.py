@@ -84,6 +84,10 @@ def matters(state: PrinterState, before: PrinterState | None) -> bool:
     )
 
 
+class LeaseOver(Exception):
+    """Nothing may be written any longer, as far as this bridge knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What the tasks of one bridge share."""
@@ -109,6 +113,7 @@ class PrinterTask:
         self.observed = threading.Event()
         self._marker_due: float | None = None
         self._steady = Steady()
+        self._missed = 0  # things that were not written
         self._thread = threading.Thread(target=self._run, name=f"socket {printer.name}", daemon=True)
 
     def start(self) -> None:
@@ -172,13 +177,13 @@ class PrinterTask:
             driver.knock()  # before: whoever is not there takes no place from those who are
             place = self._connecting.enter(self.stop)
             for state in driver.stream(self.stop):
-                if not self.observed.is_set():
+                if self.observed.is_set():
+                    self._heard(state)
+                else:
                     # only now, as what happens from here on is in the stream
                     self._connecting.keep(place)
-                    self._reconcile(driver, state)
+                    self._begin_to_observe(driver, state)
                     self._connecting.leave(place)
-                self._heard(state)
-                self.observed.set()
                 self._read_marker_if_due(driver)
             return 0.0
         except Unauthorised as error:
@@ -188,6 +193,8 @@ class PrinterTask:
             self._say(PrinterStatus.OFFLINE, error.message)
         except DriverError as error:
             self._say(PrinterStatus.ERROR, error.message)
+        except LeaseOver:
+            log.info("lease_over", printer=self.printer.name, fence=self.fence)
         except TimeoutError:
             self._say(PrinterStatus.ERROR, "The farm's database does not answer.")
         except Exception:
@@ -199,6 +206,14 @@ class PrinterTask:
             driver.close()
         return backoff(failures)
 
+    def _begin_to_observe(self, driver: PrinterDriver, state: PrinterState) -> None:
+        missed = self._missed
+        self._reconcile(driver, state)
+        self._heard(state)
+        with self.changed:
+            if missed == self._missed:
+                self.observed.set()
+
     def _reconcile(self, driver: PrinterDriver, state: PrinterState) -> None:
         """Was anything printed while nobody listened? Only the printer's own record can say, unless it prints now.
         What it says is forgotten here only once it is written."""
@@ -207,7 +222,8 @@ class PrinterTask:
         printed = known is not None and (state.working or driver.printed_since(known["record"]))
         now = {"record": record}
         if printed or now != known:
-            self._write(services.note_marker, record, printed).result(WRITTEN_WITHIN)
+            noted = self._writers.run_first(self._note, services.note_marker, record, printed)
+            noted.result(WRITTEN_WITHIN)
         self.printer.marker = now
 
     def _read_marker_if_due(self, driver: PrinterDriver) -> None:
@@ -215,16 +231,24 @@ class PrinterTask:
             return
         self._marker_due = None
         record = driver.marker()
-        self.printer.marker = {"record": record}
-        self._write(services.note_marker, record, False)
+
+        def known(written: Future[Any]) -> None:
+            if not written.cancelled() and written.exception() is None:
+                self.printer.marker = {"record": record}
+
+        self._write(services.note_marker, record, False).add_done_callback(known)
 
     def _write(self, note: Callable[..., None], *what: Any) -> Future[Any]:
         """``note(printer id, fence, *what)`` in the database, in order for this printer."""
         return self._writers.run(self.printer.pk, self._note, note, *what)
 
     def _note(self, note: Callable[..., None], *what: Any) -> None:
-        if not (self.lost or self.tenure.over):
-            note(self.printer.pk, self.fence, *what)
+        if self.lost or self.tenure.over:
+            with self.changed:
+                self._missed += 1
+                self.observed.clear()  # should the lease go on after all: what was not written is in the record
+            raise LeaseOver
+        note(self.printer.pk, self.fence, *what)
 
     def _say(self, status: PrinterStatus, message: str) -> None:
         """A state of our own making: the printer itself says nothing."""
@@ -263,7 +287,12 @@ class Writers:
     def __init__(self, threads: int | None = None) -> None:
         threads = threads if threads is not None else (1 if connection.vendor == "sqlite" else 4)
         self._pools = [ThreadPoolExecutor(1, thread_name_prefix=f"writer {n}") for n in range(threads)]
+        self._first = ThreadPoolExecutor(1, thread_name_prefix="first writer")
         self._closing = threading.Event()
+
+    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """What somebody waits for, before all that waits already."""
+        return self._first.submit(self._guarded, work, *args)
 
     def run(self, printer_id: UUID, work: Callable[..., Any], *args: Any) -> Future[Any]:
         pool = self._pools[printer_id.int % len(self._pools)]
@@ -280,6 +309,8 @@ class Writers:
                 connection.close()
                 if self._closing.wait(WRITE_AGAIN):
                     raise
+            except LeaseOver:
+                raise
             except Exception:
                 log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
                 connection.close()
@@ -287,7 +318,7 @@ class Writers:
 
     def close(self) -> None:
         self._closing.set()
-        for pool in self._pools:
+        for pool in (self._first, *self._pools):
             pool.shutdown(wait=True, cancel_futures=True)
 
 

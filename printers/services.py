@@ -336,13 +336,14 @@ def note_state(printer_id: UUID, fence: int, state: PrinterState, before: Printe
     observed from then to now. Ignored from a bridge without the lease."""
     if not _is_held(printer_id, fence):
         return
-    _note_since_when(printer_id, state, before)
-    occupant = occupants([printer_id]).get(printer_id)
-    foreign = _foreign_print(state, before, {occupant.remote_path} if occupant else set())
-    if foreign and occupant is None:  # or so it seems
-        foreign = _foreign_print(state, before, _just_ended(printer_id, state, before))
-    if foreign:
-        soil_bed(printer_id, foreign)
+    with transaction.atomic():  # one commit: after a start there are a thousand of these to be waited for
+        _note_since_when(printer_id, state, before)
+        occupant = occupants([printer_id]).get(printer_id)
+        foreign = _foreign_print(state, before, {occupant.remote_path} if occupant else set())
+        if foreign and occupant is None:  # or so it seems
+            foreign = _foreign_print(state, before, _just_ended(printer_id, state, before))
+        if foreign:
+            soil_bed(printer_id, foreign)
     printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
 
 
@@ -385,6 +386,7 @@ def _foreign_print(state: PrinterState, before: PrinterState | None, ours: set[s
     return None
 
 
+@transaction.atomic
 def note_marker(printer_id: UUID, fence: int, record: dict[str, Any] | None, printed: bool) -> None:
     """The printer's own record, read on connecting (``printed``: since the last one) or while it was watched."""
     if not _is_held(printer_id, fence):

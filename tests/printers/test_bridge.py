@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from farm.errors import Unavailable
 from printers import bridge, commands, services, telemetry
-from printers.bridge import Bridge, Means, PrinterTask, Writers, backoff, matters
+from printers.bridge import Bridge, LeaseOver, Means, PrinterTask, Writers, backoff, matters
 from printers.connecting import Connecting
 from printers.drivers.base import (
     Ended,
@@ -57,6 +57,9 @@ class AtOnce(Writers):
     def __init__(self) -> None:
         super().__init__(threads=0)
         self.faults: list[Exception] = []
+
+    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        return self.run(None, work, *args)
 
     def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
         written: Future[Any] = Future()
@@ -617,7 +620,8 @@ def test_what_a_frozen_bridge_had_still_to_write_is_not_written_by_the_one_it_be
     lapse(cast.anvil)
     quiet.keep_leases()
     assert not quiet.tenure.over
-    old._note(services.note_state, THEIRS, None)
+    with pytest.raises(LeaseOver):
+        old._note(services.note_state, THEIRS, None)
     assert len(written) == 1
 
 
@@ -629,10 +633,34 @@ def test_a_bridge_that_was_not_renewed_in_time_knows_it_without_the_database(
     quiet.keep_leases()
     task = quiet.tasks[cast.anvil.pk]
     quiet.tenure.renewed(quiet.tenure.now() - 3600, services.LEASE_TTL.total_seconds())
-    with CaptureQueriesContext(database) as queries:
+    with CaptureQueriesContext(database) as queries, pytest.raises(LeaseOver):
         task._note(services.note_state, THEIRS, None)
     assert written == []
     assert not queries
+
+
+def test_what_was_not_written_in_doubt_is_found_in_the_record_when_the_lease_goes_on(
+    task: PrinterTask, machine: FakeMachine, anvil: Printer
+) -> None:
+    """The renewal came late, but the database had not given the printer to anybody."""
+    connection(task, machine, IDLE)
+    clear(anvil)
+
+    def said() -> Iterator[PrinterState]:
+        yield IDLE
+        task.tenure.renewed(task.tenure.now(), 0.0)
+        machine.begin("gift.gcode")
+        yield machine.state
+        assert is_clear(anvil), "nobody may write it down"
+        machine.end()
+        task.tenure.renewed(task.tenure.now(), 3600.0)
+        yield machine.state
+        yield machine.state
+
+    machine.says = said()  # type: ignore[assignment]
+    task.stop.set()
+    task._listen(0)
+    assert not is_clear(anvil)
 
 
 # -- several bridges
@@ -841,6 +869,9 @@ class WritesNothing(Writers):
 
     def __init__(self) -> None:
         super().__init__(threads=0)
+
+    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        return self.run(None, work, *args)
 
     def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
         written: Future[Any] = Future()
