@@ -22,7 +22,7 @@ class WishSerializer(serializers.Serializer[Any]):
 class ActionsSerializer(serializers.Serializer[Any]):
     action = serializers.ChoiceField(choices=list(many.DEEDS))
     reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=200)
-    printers = WishSerializer(many=True, min_length=1, max_length=many.MOST)
+    printers = serializers.ListField(child=WishSerializer(), min_length=1, max_length=many.MOST)
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):

@@ -56,7 +56,6 @@ function filter() {
   for (const head of $$("[data-head]", wallOf())) {
     head.hidden = ![...entries.values()].some((entry) => entry.shown && entry.place === head.dataset.head);
   }
-  document.dispatchEvent(new CustomEvent("farm:arranged"));
 }
 
 // -- order
@@ -214,7 +213,9 @@ document.addEventListener("DOMContentLoaded", () => {
   document.addEventListener("click", chipPressed);
   document.addEventListener("click", closeMenus);
   document.addEventListener("keydown", closeMenus);
-  document.addEventListener("pointermove", () => { movedAt = Date.now(); }, { passive: true });
+  for (const sign of ["pointermove", "pointerdown"]) {  // a click where the hand rests comes without a movement
+    document.addEventListener(sign, () => { movedAt = Date.now(); }, { passive: true });
+  }
   $("#find")?.addEventListener("input", ({ target }) => {
     view.find = target.value.trim().toLowerCase();
     address();
