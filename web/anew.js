@@ -28,3 +28,10 @@ document.addEventListener("farm:state", ({ detail: { state, before } }) => {
   if (before && before.bed !== state.bed) jobChanged("");
 });
 document.addEventListener("farm:found", () => { for (const el of $$("[data-look]")) look(el); });
+// an answer that was on its way when somebody was asked: their form must not be replaced under the question
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target } = event.detail;
+  if (!$("#ask")?.open || !target?.matches("[data-look]") || event.detail.requestConfig.verb !== "get") return;
+  event.detail.shouldSwap = false;
+  look(target);
+});

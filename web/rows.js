@@ -38,10 +38,10 @@ async function ask() {
     if (answer.redirected) return location.reload();  // the session ended
     if (answer.ok) take(list, await answer.text());
   } catch {
-    whole = true;  // the farm is away: it is asked again when it is found
+    // the farm is away: all of it is asked for when it is found
   } finally {
     asking = false;
-    if (changed.size) later();
+    if (changed.size || whole) later();
   }
 }
 
@@ -54,6 +54,10 @@ function place() {
 }
 
 function take(list, html) {
+  if ($("#ask").open) {  // since it was asked for
+    whole = true;
+    return;
+  }
   const fresh = new DOMParser().parseFromString(html, "text/html").getElementById(list.id);
   if (!fresh) return;
   const was = place();

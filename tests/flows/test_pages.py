@@ -170,7 +170,8 @@ def quiet(page: Page) -> bool:
 
 def settled(page: Page, what: str) -> bool:
     """A page asks once more when it is connected, for what happened meanwhile: that is answered."""
-    asked = "what => performance.getEntriesByType('resource').some((one) => one.name.includes(what) && one.duration)"
+    asked = """what => performance.getEntriesByType('resource').some(
+      (one) => ['fetch', 'xmlhttprequest'].includes(one.initiatorType) && one.name.includes(what) && one.duration)"""
     return bool(page.evaluate(asked, what))
 
 
