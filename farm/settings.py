@@ -288,7 +288,7 @@ FARM_PRINTER_NETWORKS = env.networks(
     "FARM_PRINTER_NETWORKS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,::1/128,fc00::/7"
 )
 #: printers one bridge process holds at most
-FARM_BRIDGE_PRINTERS = env.number("FARM_BRIDGE_PRINTERS", 250, 1, 2000)
+FARM_BRIDGE_PRINTERS = env.number("FARM_BRIDGE_PRINTERS", 1000, 1, 2000)
 #: every job of a person who is not staff waits for a yes
 FARM_APPROVAL = env.flag("FARM_APPROVAL", False)
 
