@@ -510,7 +510,7 @@ def state(user: User, of: Printer) -> dict[str, Any]:
 
 SHAPE = {
     "status", "stale", "age", "message", "temperatures", "bed_clear", "bed", "job", "name", "place", "enabled",
-    "maintenance",
+    "maintenance", "since", "waiting", "next",
 }  # fmt: skip
 FOR_EVERYONE = {"progress", "elapsed_s", "left_s", "status", "material", "layer", "layers"}
 FOR_A_FEW = FOR_EVERYONE | {"id", "print", "file", "person"}
@@ -520,8 +520,10 @@ def test_an_idle_printers_state_is_what_the_contract_says(cast: Cast) -> None:
     found = state(cast.sam, cast.anvil)
     assert set(found) == SHAPE
     assert 0 <= found.pop("age") < 15
+    assert abs(found.pop("since") - time.time()) < 60
     assert found == {
         "status": "idle", "stale": False, "message": "", "bed_clear": False, "bed": 1, "job": None,
+        "waiting": 0, "next": None,
         "temperatures": {"tool0": {"actual": 209.6, "target": 210.0}, "bed": {"actual": 60.2, "target": 60.0}},
         "name": "Anvil", "place": "Bench", "enabled": True, "maintenance": "",
     }  # fmt: skip
@@ -540,8 +542,6 @@ def test_a_print_is_told_to_its_owner_and_operators_and_only_its_progress_to_oth
         assert secret not in shown.content.decode()
 
 
-def test_a_print_begun_at_the_machine_is_shown_as_nobodys(cast: Cast) -> None:
-    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file="private.gcode", progress=0.5))
 def test_who_waits_for_a_printer_is_told_to_its_owner_and_operators_and_to_others_how_many(cast: Cast) -> None:
     first, second = (
         job(owner, name=name, printer=cast.anvil) for owner, name in ((cast.sam, "gift.stl"), (cast.tina, "b.stl"))
@@ -580,6 +580,8 @@ def test_the_layer_that_is_printed_is_told_to_everyone(cast: Cast) -> None:
     assert state(cast.tina, cast.anvil)["job"]["layer"] is None
 
 
+def test_a_print_begun_at_the_machine_is_shown_as_nobodys(cast: Cast) -> None:
+    says(cast.anvil, PrinterStatus.PRINTING, job=LiveJob(file="private.gcode", progress=0.5))
     assert state(cast.olivia, cast.anvil)["job"] == {
         "progress": 0.5, "elapsed_s": None, "left_s": None, "status": "external", "id": None, "print": None,
         "file": "private.gcode", "person": None, "material": "", "layer": None, "layers": None,
