@@ -325,6 +325,15 @@ def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab:
     expect(page.locator("#job-status")).to_have_text("Cancelled")
 
 
+#: something that everybody is told, so that cards are painted
+MOVED = """
+from printers import services
+from printers.models import Printer
+for printer in Printer.objects.all():
+    services.change_printer(printer, place="Attic")
+"""
+
+
 def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
     served.reload()  # temperatures breathe
     said: str = card(painted, printer).inner_text()
@@ -339,7 +348,9 @@ def test_what_the_server_writes_is_what_the_script_paints(lab: Lab) -> None:
     painted = lab.page("ada")
     changed = "document.querySelectorAll('[data-f=word], [data-f=temps]').forEach((el) => el.replaceChildren('?'))"
     painted.evaluate(changed)  # so that whatever stands there then is the script's
+    lab.farm.manage("shell", "-c", MOVED)
     for printer in ("Anvil", "Bellows"):
+        expect(card(painted, printer).locator("[data-f=place]")).to_have_text("Attic")
         expect(card(painted, printer).locator(".badge")).not_to_have_text("?")
         wait_until(partial(reads_the_same, printer, painted, served), f"{printer} reads the same", 60)
     plain.close()
