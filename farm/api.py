@@ -212,6 +212,11 @@ class FarmSchema(AutoSchema):
         pages = getattr(self.view, "paginator", None) is not None and not self.path.endswith("}/")
         return self.method == "GET" and pages
 
+    def get_operation_id(self) -> str:
+        """One of several has a name of its own."""
+        name = str(super().get_operation_id())
+        return name.replace("_retrieve", "_retrieve_one") if self.path.endswith("/{number}/") else name
+
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         for code in self._error_codes():

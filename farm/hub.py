@@ -288,30 +288,35 @@ class Hub:
 
     # -- what is known
     async def _read(self) -> None:
-        """What the database and Redis say of what changed there."""
+        """What the database and Redis say of what changed there. What changes meanwhile is read the next time."""
         if self._everything:
-            self._everything = False
-            try:
-                await self._read_everything()
-            except Exception:
-                self._everything = True
-                raise
+            await self._read_everything()
             for viewer in self.viewers:
                 viewer.recheck_at = 0.0
             self._touched.set()
         unread, lost = self._unread & self.known.keys(), self._lost & self.known.keys()
-        if unread or lost:
+        self._unread, self._lost = set(), set()
+        if not (unread or lost):
+            return
+        try:
             facts, snapshots = await _read_printers(unread, lost)
-            self._unread -= unread
-            self._lost -= lost
-            for key, fresh in facts.items():
-                self.known[key].facts = fresh
-            for key, snapshot in snapshots.items():
-                self._take(key, snapshot)
-            self._news |= facts.keys() | snapshots.keys()
+        except Exception:
+            self._unread |= unread
+            self._lost |= lost
+            raise
+        for key, fresh in facts.items():
+            self.known[key].facts = fresh
+        for key, snapshot in snapshots.items():
+            self._take(key, snapshot)
+        self._news |= facts.keys() | snapshots.keys()
 
     async def _read_everything(self) -> None:
-        facts, snapshots = await _read_printers(None, None)
+        self._everything = False
+        try:
+            facts, snapshots = await _read_printers(None, None)
+        except Exception:
+            self._everything = True
+            raise
         for key in self.known.keys() - facts.keys():
             del self.known[key]
         for key, fresh in facts.items():
@@ -322,7 +327,6 @@ class Hub:
         for key, snapshot in snapshots.items():
             self._take(key, snapshot)
         self._news |= self.known.keys()
-        self._unread, self._lost = set(), set()
 
     def _take(self, key: str, snapshot: telemetry.Snapshot) -> None:
         if key in self.known:

@@ -265,6 +265,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "jobs.states.JobStatus",
         "PrintStatusEnum": "jobs.states.PrintStatus",
         "PrinterStatusEnum": "printers.drivers.base.PrinterStatus",
+        "CommandStatusEnum": "printers.models.CommandStatus",
         "ProfileKindEnum": "slicing.models.ProfileRevision.Kind",
     },
 }
