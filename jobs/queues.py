@@ -54,7 +54,9 @@ def queue_of(
     places = places_of(user, named)
     own = [place for place in places if place.owner_id == user.pk]
     page = Paginator(own if mine else places, ROWS).get_page(number)
-    approval = Job.objects.filter(status=JobStatus.AWAITING_APPROVAL, pk__in=named).order_by("created_at", "pk")
+    # one that came to wait for a yes since the places were read stands there until the list is asked for again
+    asked = named - {place.pk for place in places}
+    approval = Job.objects.filter(status=JobStatus.AWAITING_APPROVAL, pk__in=asked).order_by("created_at", "pk")
     return {
         "page": page,
         "total": len(places),

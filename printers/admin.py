@@ -23,7 +23,7 @@ from farm.pages import person, whole
 from printers import screens, services
 from printers.drivers import DRIVERS
 from printers.looks import LOOKS, command_title, kind_of
-from printers.models import BedClear, Command, Grant, Lease, Pool, Printer, TvLink
+from printers.models import BedClear, Command, Grant, Lease, LiveBridge, Pool, Printer, TvLink
 from printers.views import state_views
 
 #: Unfold's names for our tones
@@ -252,6 +252,11 @@ class BedClearAdmin(RecordAdmin):
 class LeaseAdmin(RecordAdmin):
     list_display = ("printer", "holder", "fence", "expires_at")
     list_select_related = ("printer",)
+
+
+@admin.register(LiveBridge)
+class LiveBridgeAdmin(RecordAdmin):
+    list_display = ("holder", "most", "expires_at")
 
 
 @admin.register(Command)

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from printers.models import LiveBridge
 
-#: of its share; how much more a bridge may hold and keeps (at least one printer), so that nothing goes to and fro
+#: of its share; how much more a bridge may hold and keeps, so that nothing goes to and fro
 SLACK = 0.05
 
 
@@ -36,7 +36,7 @@ def share(printers: int, capacities: Mapping[str, int], holder: str) -> int:
 
 def surplus(held: int, aim: int) -> int:
     """How many to give back."""
-    return held - aim if held > aim + max(1, int(aim * SLACK)) else 0
+    return held - aim if held > aim + int(aim * SLACK) else 0
 
 
 def announce(holder: str, most: int, ttl: timedelta) -> dict[str, int]:

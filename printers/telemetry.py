@@ -217,6 +217,7 @@ def _live(state: PrinterState) -> dict[str, Any]:
             "progress": round(job.progress, 3),
             "elapsed_s": _rounded(job.elapsed_s),
             "left_s": _rounded(job.left_s),
+            "read": _rounded(job.read, 3),
         },
         "ended": None,
     }

@@ -435,7 +435,7 @@ def test_a_key_goes_in_and_never_comes_out(
 def test_the_admins_history_does_not_know_the_key(cast: Cast) -> None:
     form = {
         "name": "Anvil", "kind": "octoprint", "url": "http://127.0.0.1:9", "api_key": "a-new-key-8731", "place": "",
-        "profile": str(cast.anvil.profile_id), "enabled": "on", "maintenance": "",
+        "profile": str(cast.anvil.profile_id), "enabled": "on", "maintenance": "", "camera": "server",
     }  # fmt: skip
     answer = as_(cast.ada).post(f"/admin/printers/printer/{cast.anvil.pk}/change/", form)
     assert answer.status_code == 302
@@ -717,7 +717,7 @@ def test_a_command_is_taken_and_its_outcome_is_told_later(cast: Cast, body: dict
     outcome = ok(api(cast.olivia).get(at(cast.anvil, "commands", row.pk)))
     assert (outcome["status"], outcome["message"]) == ("refused", "The printer is finishing.")
     assert set(outcome) == {
-        "id", "command", "args", "print", "person", "status", "message", "created_at", "ended_at",
+        "id", "command", "args", "print", "person", "status", "message", "created_at", "ended_at", "answer",
     }  # fmt: skip
 
 
