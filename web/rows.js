@@ -45,12 +45,12 @@ async function ask() {
   }
 }
 
-// where somebody is with the keyboard: a row and the number of its link or button
+// where somebody is with the keyboard: a row, or the whole list, and the number of its link or button
 const reached = "a[href], button, input:not([type=hidden])";
 
 function place() {
-  const row = document.activeElement?.closest("[data-rows] [id]");
-  return row && { id: row.id, n: $$(reached, row).indexOf(document.activeElement) };
+  const active = document.activeElement, row = active?.closest("[data-rows] [id]") || active?.closest("[data-rows]");
+  return row && { id: row.id, n: $$(reached, row).indexOf(active) };
 }
 
 function take(list, html) {

@@ -258,6 +258,7 @@ def slow_look_at_commands(page: Page) -> Iterator[None]:
         else:
             route.continue_()
 
+    wait_until(lambda: page.evaluate("Boolean(window.htmx)"), "the page has its scripts", 60)
     page.route("**/commands/", hold)
     with page.expect_request("**/commands/"):
         page.evaluate("htmx.trigger('#commands', 'farm-look')")

@@ -10,6 +10,7 @@ import pytest
 from printers.drivers.base import DriverError
 from tests.flows.client import SLOW, Client
 from tests.flows.conftest import Lab, Machine
+from tests.flows.farm import wait_until
 from tests.peers import MoonrakerPeer
 
 pytestmark = pytest.mark.flow
@@ -55,7 +56,10 @@ def test_a_model_is_printed_and_the_next_job_waits_for_a_clear_bed(
     lab: Lab, machine: Machine, sam: Client, small: str
 ) -> None:
     with sam.live() as live:
-        first, second = (sam.submit(small, machine.id) for _ in range(2))
+        first = sam.submit(small, machine.id)
+        # two are sliced at a time, and whichever is ready first is printed first
+        wait_until(lambda: sam.job(first)["status"] != "preparing", "the first is sliced", 120)
+        second = sam.submit(small, machine.id)
         done = sam.wait_for_job(first, "completed")
         live.until(lambda told: (first, "completed") in told.jobs, "the job is completed")
         live.until(lambda told: told.printers[machine.id]["bed_clear"] is False, "the bed is not clear")
