@@ -3,6 +3,7 @@
 import { $, $$ } from "./farm.js";
 
 const lastLook = new Map();
+const keyboard = new Map();  // element id -> what reachedIn said of it
 
 export function look({ id }) {
   const wait = 1000 - (Date.now() - (lastLook.get(id) || 0));
@@ -31,7 +32,30 @@ document.addEventListener("farm:found", () => { for (const el of $$("[data-look]
 // an answer that was on its way when somebody was asked: their form must not be replaced under the question
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { target } = event.detail;
-  if (!$("#ask")?.open || !target?.matches("[data-look]") || event.detail.requestConfig.verb !== "get") return;
-  event.detail.shouldSwap = false;
-  look(target);
+  if (!target?.matches("[data-look]")) return;
+  if ($("#ask")?.open && event.detail.requestConfig.verb === "get") {
+    event.detail.shouldSwap = false;
+    look(target);
+  } else keyboard.set(target.id, reachedIn(target));
 });
+document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
+  if (!keyboard.has(target?.id)) return;
+  reachAgain(document.getElementById(target.id), keyboard.get(target.id));
+  keyboard.delete(target.id);
+});
+
+// where somebody is with the keyboard in what is replaced, and what they have written there
+const reached = "a[href], button, summary, select, textarea, input:not([type=hidden])";
+const written = ["text", "search", "number", "textarea"];
+
+export function reachedIn(element) {
+  const active = document.activeElement, n = $$(reached, element).indexOf(active);
+  return { n, text: written.includes(active.type) ? active.value : null };
+}
+
+export function reachAgain(element, { n, text }) {
+  const again = element && $$(reached, element)[n];
+  if (!again) return;
+  if (text !== null && written.includes(again.type)) again.value = text;
+  again.focus({ preventScroll: true });
+}

@@ -1,6 +1,7 @@
 // Long lists that stay true: data-rows="<address>" on an element with an id. When jobs change, that address is asked
 // anew, at most once a second, with ?changed=<their ids>; the answer is the whole list in its new order, in which rows
 // that did not change are empty (data-same): those stay the elements that they are.
+import { reachAgain, reachedIn } from "./anew.js";
 import { $, $$ } from "./farm.js";
 
 const PAUSE = 1;  // s between two questions, unless data-pause says otherwise
@@ -45,12 +46,10 @@ async function ask() {
   }
 }
 
-// where somebody is with the keyboard: a row, or the whole list, and the number of its link or button
-const reached = "a[href], button, input:not([type=hidden])";
-
+// where somebody is with the keyboard: a row, or the whole list, and what they reached in it
 function place() {
   const active = document.activeElement, row = active?.closest("[data-rows] [id]") || active?.closest("[data-rows]");
-  return row && { id: row.id, n: $$(reached, row).indexOf(active) };
+  return row && { id: row.id, reached: reachedIn(row) };
 }
 
 function take(list, html) {
@@ -79,7 +78,7 @@ function take(list, html) {
   list.replaceChildren(...fresh.childNodes);
   htmx.process(list);
   for (const said of ["htmx:afterSwap", "htmx:afterSettle"]) htmx.trigger(list, said, { elt: list });
-  if (was) $$(reached, document.getElementById(was.id) || list)[was.n]?.focus({ preventScroll: true });
+  if (was) reachAgain(document.getElementById(was.id) || list, was.reached);
 }
 
 for (const row of $$("[data-rows] [data-job]")) served.set(row.id, written(row));

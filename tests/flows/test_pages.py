@@ -304,6 +304,18 @@ def test_whatever_can_be_done_is_reached_by_keyboard_in_the_order_of_the_page(
     assert places == sorted(places, key=lambda place: place or 0)
 
 
+def test_what_is_asked_for_anew_keeps_the_keyboard_and_what_was_written(lab: Lab) -> None:
+    page = lab.page("ada", f"/jobs/{lab.asked}/")
+    wait_until(lambda: settled(page, lab.asked), "nothing more is asked for", 60)
+    why = page.get_by_label("Or say why not")
+    why.fill("The lid has no hinge")
+    page.evaluate("document.querySelector('#job').wasHere = true")
+    page.evaluate("htmx.trigger('#job', 'farm-look')")
+    wait_until(lambda: page.evaluate("!document.querySelector('#job').wasHere"), "it is another element", 60)
+    expect(why).to_be_focused()
+    expect(why).to_have_value("The lid has no hinge")
+
+
 def test_the_frame_of_a_page_can_be_skipped(lab: Lab) -> None:
     page = lab.page("sam", "/queue/")
     page.keyboard.press("Tab")
