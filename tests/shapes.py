@@ -6,7 +6,9 @@ Every shape is (n, 3, 3) float64 corners in mm with facets facing outwards, stan
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -20,6 +22,17 @@ Outline = Sequence[tuple[float, float]] | NDArray[np.float64]
 
 def mesh(*parts: Triangles, name: str = "shape.stl") -> Mesh:
     return Mesh(np.concatenate(parts), name)
+
+
+def stl(part: Triangles) -> bytes:
+    """Binary, as the format says: the farm's own reader and writer are tried with it."""
+    facets = b"".join(struct.pack("<12fH", 0, 0, 0, *corners.ravel(), 0) for corners in part)
+    return b"\0" * 80 + struct.pack("<I", len(part)) + facets
+
+
+def stl_file(part: Triangles, path: Path) -> Path:
+    path.write_bytes(stl(part))
+    return path
 
 
 def moved(part: Triangles, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Triangles:

@@ -16,8 +16,8 @@ from jobs.states import JobStatus, PrintStatus
 from printers.models import Role
 from slicing import layers, presets, profiles
 from slicing.models import Material, Model3D, Quality
+from tests import shapes
 from tests.cast import Cast, as_, attempt, gcode, grant, htmx, job, model, person
-from tests.shapes import box
 
 pytestmark = pytest.mark.django_db
 
@@ -39,9 +39,7 @@ def words(html: str) -> str:
 
 
 def stl(x: float, y: float, z: float, name: str = "part.stl") -> SimpleUploadedFile:
-    corners = ("".join(f"vertex {a} {b} {c}\n" for a, b, c in facet) for facet in box(x, y, z))
-    facets = "".join(f"facet normal 0 0 0\nouter loop\n{three}endloop\nendfacet\n" for three in corners)
-    return SimpleUploadedFile(name, f"solid part\n{facets}endsolid part\n".encode())
+    return SimpleUploadedFile(name, shapes.stl(shapes.box(x, y, z)))
 
 
 def test_it_asks_strangers_to_log_in(client: Any) -> None:

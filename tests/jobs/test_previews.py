@@ -24,8 +24,7 @@ from slicing.services import accept_model
 from slicing.toolpaths import decoded
 from tests.api import api, refused
 from tests.cast import Cast, as_, attempt, gcode, job, model
-from tests.shapes import box
-from tests.slicing.test_mesh import stl
+from tests.shapes import box, stl
 from tests.work import Work, committed
 
 pytestmark = pytest.mark.django_db

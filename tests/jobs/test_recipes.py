@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -17,21 +16,15 @@ from jobs.models import Job
 from printers.models import Grant, Printer
 from slicing import profiles
 from slicing.engines import replay
-from slicing.mesh import STL_FACET
 from slicing.models import Gcode, Material, Model3D, PrinterProfile, Quality
 from slicing.services import accept_model, standing
 from tests import shapes
 from tests.api import api, refused
 from tests.cast import Cast, gcode, model
+from tests.shapes import stl
 from tests.work import Work, committed
 
 pytestmark = pytest.mark.django_db
-
-
-def stl(part: shapes.Triangles) -> bytes:
-    facets = np.zeros(len(part), STL_FACET)
-    facets["corners"] = part
-    return b"\0" * 80 + len(facets).to_bytes(4, "little") + facets.tobytes()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,8 +19,8 @@ from slicing.models import Gcode, Model3D, PrinterProfile
 from tests import shapes
 from tests.api import api, ok, refused
 from tests.cast import Cast, gcode, model
-from tests.slicing.test_mesh import BOX, ascii_stl, mesh_object, stl, threemf
-from tests.slicing.test_services import kept, moves
+from tests.shapes import stl
+from tests.slicing.files import BOX, ascii_stl, mesh_object, moves, threemf
 
 pytestmark = pytest.mark.django_db
 
@@ -30,16 +29,6 @@ def bring(user: User, content: bytes, name: str = "part.stl", to: str = "models"
     file = io.BytesIO(content)
     file.name = name
     return api(user).post(f"/api/{to}/", {"file": file, **fields}, format="multipart")
-
-
-@pytest.fixture
-def nothing_is_kept(cast: Cast) -> Iterator[None]:
-    """No row and no file comes of what the test does."""
-    before = kept()
-    yield
-    assert kept() == before
-    assert not Model3D.objects.exists()
-    assert not Gcode.objects.exists()
 
 
 # -- models

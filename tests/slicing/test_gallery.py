@@ -29,8 +29,8 @@ from slicing.toolpaths import decoded
 from tests import shapes
 from tests.api import api, ok, refused
 from tests.cast import Cast
+from tests.shapes import stl
 from tests.slicing import binary
-from tests.slicing.test_mesh import stl
 
 pytestmark = pytest.mark.django_db
 

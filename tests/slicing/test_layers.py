@@ -13,26 +13,13 @@ from slicing import layers
 from slicing.engines.base import Machine, SliceSettings, SlicingError
 from slicing.engines.planar import PlanarEngine
 from slicing.layers import Drawn, Index, colour, draw, index, layer
-from slicing.reading import State, Stretch, replay, rows
 from tests import shapes
 from tests.slicing import binary
-
-SAMPLES = Path(__file__).resolve().parents[1] / "data" / "gcode"
-NAMES = ["prusaslicer", "orcaslicer", "cura", "simplify3d"]
-
-
-def sample(name: str) -> Path:
-    return SAMPLES / f"{name}.gcode"
+from tests.slicing.files import NAMES, extruded, sample
 
 
 def length(drawn: Drawn) -> float:
     return sum(float(np.hypot(*np.diff(points, axis=0).T).sum()) for _, points in drawn.lines)
-
-
-def extruded(text: bytes) -> float:
-    """mm of lines in a whole text."""
-    found = [one for one in replay([rows(text + b"\n")], State()) if isinstance(one, Stretch)]
-    return sum(float(np.hypot(*one.delta[one.extruding, :2].T).sum()) for one in found)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,54 +13,10 @@ import trimesh
 
 from slicing.mesh import Limits, Mesh, MeshError, read_mesh, write_stl
 from tests import shapes
+from tests.shapes import stl
+from tests.slicing.files import BOX, XML, ascii_stl, mesh_object, threemf
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def stl(triangles: shapes.Triangles) -> bytes:
-    facets = b"".join(struct.pack("<12fH", 0, 0, 0, *t.ravel(), 0) for t in triangles)
-    return b"\0" * 80 + struct.pack("<I", len(triangles)) + facets
-
-
-def ascii_stl(triangles: shapes.Triangles) -> bytes:
-    lines = ["solid part"]
-    for t in triangles:
-        lines += ["facet normal 0 0 0", "outer loop", *(f"vertex {x:.6e} {y} {z}" for x, y, z in t.tolist())]
-        lines += ["endloop", "endfacet"]
-    return "\n".join([*lines, "endsolid part", ""]).encode()
-
-
-XML = """<?xml version="1.0" encoding="UTF-8"?>{doctype}
-<model unit="{unit}" xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
- xmlns:p="http://schemas.microsoft.com/3dmanufacturing/production/2015/06">
-<resources>{resources}</resources><build>{build}</build></model>"""
-
-
-def mesh_object(number: int, triangles: shapes.Triangles) -> str:
-    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in triangles.reshape(-1, 3).tolist())
-    faces = "".join(f'<triangle v1="{k}" v2="{k + 1}" v3="{k + 2}"/>' for k in range(0, 3 * len(triangles), 3))
-    return (
-        f'<object id="{number}" type="model"><mesh><vertices>{vertices}</vertices>'
-        f"<triangles>{faces}</triangles></mesh></object>"
-    )
-
-
-def threemf(resources: str, build: str, unit: str = "millimeter", doctype: str = "", **parts: str) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "_rels/.rels",
-            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r" '
-            'Target="/3D/3dmodel.model" Type="http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"/>'
-            "</Relationships>",
-        )
-        archive.writestr("3D/3dmodel.model", XML.format(unit=unit, resources=resources, build=build, doctype=doctype))
-        for name, text in parts.items():
-            archive.writestr(name.replace("__", "/") + ".model", text)
-    return made.getvalue()
-
-
-BOX = shapes.box(20, 10, 5)
 
 
 @pytest.mark.parametrize("write", [stl, ascii_stl])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,14 @@ from pytest_django import Settings
 
 from farm.errors import Invalid, TooLarge
 from slicing import sandbox, services
-from slicing.mesh import Mesh, write_stl
-from slicing.models import Gcode, Model3D
+from slicing.models import Model3D
 from slicing.profiles import default_profile
 from slicing.sandbox import facts_of
 from tests import shapes
 from tests.cast import Cast
+from tests.slicing.files import moves
 
 GREEDY = "tests.slicing.greedy"
-
-
-def kept() -> set[Path]:
-    """Every file that the farm has, those of uploads on their way included."""
-    folders = (Path(farm_settings.MEDIA_ROOT), Path(str(farm_settings.FILE_UPLOAD_TEMP_DIR)))
-    return {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def nothing_is_kept(cast: Cast) -> Iterator[None]:
-    """No row and no file comes of what the test does."""
-    before = kept()
-    yield
-    assert kept() == before
-    assert not Model3D.objects.exists()
-    assert not Gcode.objects.exists()
 
 
 # -- the child
@@ -122,15 +105,7 @@ def test_a_name_is_one_short_visible_line(given: str, shown: str) -> None:
 
 # -- taking in
 def stl(*size: float) -> bytes:
-    return written(shapes.mesh(shapes.box(*(size or (20, 10, 5)))))
-
-
-def written(mesh: Mesh) -> bytes:
-    path = Path(str(farm_settings.DATA_DIR)) / "written.stl"
-    write_stl(mesh, path)
-    data = path.read_bytes()
-    path.unlink()
-    return data
+    return shapes.stl(shapes.box(*(size or (20, 10, 5))))
 
 
 @pytest.mark.django_db
@@ -183,10 +158,6 @@ def test_a_limit_that_is_broken_in_the_middle_of_an_upload_keeps_nothing(
 
 
 # -- G-code and its machine
-def moves(*lines: str) -> bytes:
-    return "\n".join(["G28", "M104 S200", "G90", "M83", "G1 X10 Y10 Z0.2 F3000", *lines, "G1 X50 E2", ""]).encode()
-
-
 @pytest.mark.django_db
 def test_gcode_that_a_machine_may_run_is_kept_with_its_facts(cast: Cast) -> None:
     upload = SimpleUploadedFile("part.gcode", moves("G1 X30 E1", "G1 Z0.4", "G1 X10 E1"))

@@ -12,7 +12,7 @@ from slicing import shape
 from slicing.mesh import Mesh, weld
 from slicing.shape import packed, simplified, unpacked
 from tests import shapes
-from tests.slicing.test_mesh import stl
+from tests.shapes import stl
 
 
 def volume(vertices: np.ndarray, faces: np.ndarray) -> float:

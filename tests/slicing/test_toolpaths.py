@@ -15,7 +15,7 @@ from slicing.engines.planar import PlanarEngine
 from slicing.layers import Index, index
 from slicing.toolpaths import END, KINDS, TRAVEL, Lines, decoded, kind, layer, reduced, straightened, whole
 from tests import shapes
-from tests.slicing.test_layers import NAMES, extruded, sample
+from tests.slicing.files import NAMES, extruded, sample
 
 
 def mm(header: dict[str, Any], points: Any) -> Any:
