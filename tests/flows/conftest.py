@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from printers.drivers import driver_for
 from printers.drivers.base import PrinterDriver
+from tests.flows import browsing
 from tests.flows.client import PATIENCE, TERMINAL, Client
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import MoonrakerPeer, OctoPrintPeer, Peer, SimulatorPeer, moonraker_missing, octoprint_missing
@@ -144,14 +146,47 @@ def peers() -> Iterator[Peers]:
 
 
 @pytest.fixture(scope="module")
-def lab(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The module's farm with its people. Nobody looks at its pages, so it does not prepare their style."""
-    farm = RunningFarm(tmp_path_factory.mktemp("farm"), environment={"FARM_STATIC_PLAIN": "true"})
-    yield Lab(farm, tmp_path_factory.mktemp("files"), peers)
+def environment() -> dict[str, str | None]:
+    """What a module wants of its plain farm."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def plain_farm(environment: dict[str, str | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
+    """The module's farm, which serves style sheets and scripts as they are: it starts sooner."""
+    farm = RunningFarm(tmp_path_factory.mktemp("farm"), environment={"FARM_STATIC_PLAIN": "true", **environment})
+    yield farm
     farm.stop()
+
+
+@pytest.fixture(scope="module")
+def lab(plain_farm: RunningFarm, peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The module's farm with its people."""
+    return Lab(plain_farm, tmp_path_factory.mktemp("files"), peers)
 
 
 @pytest.fixture(scope="module")
 def sam(lab: Lab) -> Client:
     """Somebody who may print, and nothing else."""
     return lab.person("sam")
+
+
+# -- browsers
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """Not for longer than a module: its event loop keeps Django from the database in this thread."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with browsing.chromium(playwright, "--disable-gpu") as browser:
+        yield browser
+
+
+@pytest.fixture
+def quiet_consoles(lab: browsing.Lab) -> Iterator[None]:
+    """Of the browsers in a module's lab."""
+    with lab.quietly():
+        yield

@@ -4,7 +4,7 @@ leaves or does not read."""
 from __future__ import annotations
 
 import io
-import shutil
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,31 +16,18 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.flows import browsing
+from tests.flows.browsing import PASSWORD, PHONE, facts, furnish, needs_chromium
+from tests.flows.client import PATIENCE, Client
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import SimulatorPeer
 from tests.printers.drivers.raw import Raw, serving
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(600)]
 
-PASSWORD = "correct-horse-battery"
-PEOPLE = f"""
-from farm.models import User
-from printers.models import Grant, Pool
-lab = Pool.objects.create(name="Lab")
-for n in range(8):
-    Grant.objects.create(user=User.objects.create_user(f"viewer{{n}}", "", {PASSWORD!r}), pool=lab, role=1)
-User.objects.create_superuser("ada", "", {PASSWORD!r})
-User.objects.create_user("mallory", "", {PASSWORD!r})
-"""
-INTO_THE_POOL = "from printers.models import *; Pool.objects.get().printers.set(Printer.objects.all())"
 PICTURE = b"\xff\xd8\xff" + bytes(500_000)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-#: ms; how long a page may take to show what it must
-WAIT_MS = 60_000
-#: s; every wait ends when what it waits for is there
-PATIENCE = 120.0
 
 
 @dataclass
@@ -78,16 +65,18 @@ class Lab:
     camera: Streamer
     raw: Raw
     printer: str
-    staff: dict[str, str]
+    ada: Client
+    _sessions: dict[str, requests.Session] = field(default_factory=dict)
 
     def change(self, **settings: Any) -> None:
         """What staff set for the printer."""
-        where = f"{self.farm.url}/api/printers/{self.printer}/"
-        requests.patch(where, json=settings, headers=self.staff, timeout=60).raise_for_status()
+        self.ada.call("PATCH", f"printers/{self.printer}/", json=settings)
 
     def session(self, who: str) -> requests.Session:
-        """Logged in as people are: with a cookie."""
-        session = requests.Session()
+        """Logged in as people are: with a cookie. Once, because a password takes its time."""
+        if who in self._sessions:
+            return self._sessions[who]
+        session = self._sessions[who] = requests.Session()
         page = session.get(f"{self.farm.url}/login/", timeout=60)
         token = session.cookies["farm_csrf"]
         form = {"username": who, "password": PASSWORD, "csrfmiddlewaretoken": token}
@@ -107,20 +96,13 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(farm: RunningFarm) -> Iterator[Lab]:
-    farm.manage("shell", "-c", PEOPLE)
+def lab(plain_farm: RunningFarm) -> Iterator[Lab]:
     camera = Streamer()
-    with ExitStack() as stack:
-        raw = stack.enter_context(serving(camera))
-        peer = stack.enter_context(SimulatorPeer("octoprint"))
-        token = requests.post(f"{farm.url}/api/token/", json={"username": "ada", "password": PASSWORD}, timeout=60)
-        staff = {"Authorization": f"Bearer {token.json()['access']}"}
-        facts = {"name": "Anvil", "kind": "octoprint", "url": peer.url, "api_key": peer.api_key}
-        more = {"camera": "own", "camera_stream_url": f"{raw.url}/stream"}
-        made = requests.post(f"{farm.url}/api/printers/", json={**facts, **more}, headers=staff, timeout=60)
-        assert made.status_code == 201, made.text
-        farm.manage("shell", "-c", INTO_THE_POOL)
-        yield Lab(farm, camera, raw, made.json()["id"], staff)
+    people: dict[str, int | dict[str, int]] = {"mallory": {}, **{f"viewer{n}": 1 for n in range(8)}}
+    with serving(camera) as raw, SimulatorPeer("octoprint") as peer:
+        anvil = facts(peer, camera="own", camera_stream_url=f"{raw.url}/stream")
+        printer = furnish(plain_farm, people, Anvil=anvil)["Anvil"]
+        yield Lab(plain_farm, camera, raw, printer, Client(plain_farm.url, "ada", PASSWORD))
 
 
 def first_picture(answer: Any) -> bytes:
@@ -219,50 +201,43 @@ def not_reading(lab: Lab, session: requests.Session) -> socket.socket:
     return link
 
 
-def test_a_simulated_printers_own_camera_is_shown(lab: Lab) -> None:
-    token = requests.post(f"{lab.farm.url}/api/token/", json={"username": "ada", "password": PASSWORD}, timeout=60)
-    staff = {"Authorization": f"Bearer {token.json()['access']}"}
+def test_a_simulated_printers_own_camera_is_shown_to_programs(lab: Lab) -> None:
+    token = lab.ada.post("token/", username="ada", password=PASSWORD)["access"]
+    by_token = {"Authorization": f"Bearer {token}"}
     with SimulatorPeer("moonraker") as peer:
-        facts = {"name": "Bellows", "kind": "moonraker", "url": peer.url, "api_key": peer.api_key}
-        made = requests.post(f"{lab.farm.url}/api/printers/", json=facts, headers=staff, timeout=60).json()
-        where = f"{lab.farm.url}/api/printers/{made['id']}/camera/"
-        told = requests.get(where, headers=staff, timeout=60).json()
+        bellows = lab.ada.post("printers/", name="Bellows", **facts(peer))["id"]
+        told = lab.ada.get(f"printers/{bellows}/camera/")
         assert (told["stream"], told["rotation"]) == (True, 0)
-        shown = requests.get(lab.farm.url + told["picture"], headers=staff, timeout=60)
+        shown = requests.get(lab.farm.url + told["picture"], headers=by_token, timeout=60)
         assert (shown.headers["Content-Type"], shown.content[:3]) == ("image/jpeg", b"\xff\xd8\xff")
-        with closing(requests.get(lab.farm.url + told["live"], headers=staff, stream=True, timeout=60)) as live:
+        with closing(requests.get(lab.farm.url + told["live"], headers=by_token, stream=True, timeout=60)) as live:
             assert first_picture(live)[:3] == b"\xff\xd8\xff"
-        requests.patch(
-            f"{lab.farm.url}/api/printers/{made['id']}/", json={"enabled": False}, headers=staff, timeout=60
-        ).raise_for_status()
+        lab.ada.call("PATCH", f"printers/{bellows}/", json={"enabled": False})
 
 
 # -- the page
+class Visited(browsing.Lab):
+    """By somebody with a phone."""
+
+    forgiven = re.compile("status of 503 .*/camera")  # pages say in words that it does not answer
+
+    def screen(self, who: str) -> dict[str, Any]:
+        return {"viewport": PHONE}
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def visited(lab: Lab, browser: Browser) -> Visited:
+    return Visited(lab.farm, browser)
 
 
 @pytest.fixture
-def page(lab: Lab, browser: Browser) -> Iterator[Page]:
-    """A phone with the printer's page, of somebody who may only look; the camera shows red on the left, blue on the
-    right."""
+def page(lab: Lab, visited: Visited) -> Iterator[Page]:
+    """In the browser of somebody who may only look; the camera shows red on the left, blue on the right."""
     lab.camera.picture, lab.camera.broken = drawn(), False
     lab.change(camera="own", camera_rotation=None)
-    context = browser.new_context(viewport={"width": 360, "height": 640})
-    context.add_cookies(
-        [{"name": name, "value": value, "url": lab.farm.url} for name, value in lab.session("viewer7").cookies.items()]
-    )
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda fault: complaints.append(str(fault)))
-    yield page
-    context.close()
+    with visited.quietly():
+        yield visited.context("viewer7").new_page()
     lab.camera.picture, lab.camera.broken = PICTURE, False
-    assert not complaints
     lab.nobody_looks()
 
 
@@ -289,25 +264,25 @@ def colours(camera: Locator) -> tuple[list[int], list[int]]:
     return size, [pixel[0], pixel[2]]
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
 class TestPage:
+    pytestmark = needs_chromium
+
     def test_a_picture_comes_by_itself_and_live_on_a_click(self, lab: Lab, page: Page) -> None:
         camera = opened(lab, page)
-        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
-        expect(camera.get_by_text("Picture of")).to_be_visible(timeout=WAIT_MS)
+        expect(camera.locator("canvas")).to_be_visible()
+        expect(camera.get_by_text("Picture of")).to_be_visible()
         lab.nobody_looks()
         camera.get_by_role("button", name="Watch live").click()
-        expect(camera.get_by_text("Live", exact=True)).to_be_visible(timeout=WAIT_MS)
+        expect(camera.get_by_text("Live", exact=True)).to_be_visible()
         assert lab.camera.streams == 1
         camera.get_by_role("button", name="Stop").click()
-        expect(camera.get_by_text("Picture of")).to_be_visible(timeout=WAIT_MS)
+        expect(camera.get_by_text("Picture of")).to_be_visible()
         lab.nobody_looks()
 
     def test_live_rests_while_nobody_sees_it(self, lab: Lab, page: Page) -> None:
         camera = opened(lab, page)
-        camera.get_by_role("button", name="Watch live").click(timeout=WAIT_MS)
-        expect(camera.get_by_text("Live", exact=True)).to_be_visible(timeout=WAIT_MS)
+        camera.get_by_role("button", name="Watch live").click()
+        expect(camera.get_by_text("Live", exact=True)).to_be_visible()
         camera.evaluate("element => { element.style.marginTop = '200vh'; window.scrollTo(0, 0); }")
         lab.nobody_looks()
         camera.scroll_into_view_if_needed()
@@ -318,12 +293,12 @@ class TestPage:
     def test_a_picture_is_turned_as_staff_say(self, lab: Lab, page: Page) -> None:
         lab.change(camera_rotation=90, camera_flip_h=False)
         camera = opened(lab, page)
-        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
+        expect(camera.locator("canvas")).to_be_visible()
         size, (red, blue) = colours(camera)
         assert (size, red > blue) == ([32, 64], True)  # what was on the left is on top now
         lab.change(camera_flip_h=True)
         camera = opened(lab, page)
-        expect(camera.locator("canvas")).to_be_visible(timeout=WAIT_MS)
+        expect(camera.locator("canvas")).to_be_visible()
         size, (red, blue) = colours(camera)
         assert (size, blue > red) == ([32, 64], True)
 
@@ -331,12 +306,12 @@ class TestPage:
         lab.camera.broken = True
         lab.change(camera_rotation=180)  # another address or turn is another camera: nothing is remembered of it
         camera = opened(lab, page)
-        expect(camera.get_by_role("status")).to_have_text("The camera of Anvil does not answer.", timeout=WAIT_MS)
+        expect(camera.get_by_role("status")).to_have_text("The camera of Anvil does not answer.")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
     def test_without_a_camera_the_page_has_none(self, lab: Lab, page: Page) -> None:
         lab.change(camera="server")
         lab.change(camera="off")
         page.goto(f"{lab.farm.url}/printers/{lab.printer}/")
-        expect(page.get_by_role("heading", name="Anvil")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_role("heading", name="Anvil")).to_be_visible()
         assert page.locator(".camera").count() == 0

@@ -4,161 +4,90 @@ that stay true while they are looked at."""
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests import shapes
+from tests.flows import browsing
+from tests.flows.browsing import assert_fits_and_reads_well, facts, furnish, needs_axe, needs_chromium, stumbles
 from tests.flows.client import Client
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import SimulatorPeer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-#: finds what people with a screen reader or little sight stumble over; installed by npm, see package.json
-AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-PASSWORD = "every-page-7"
 #: of the simulated printers: hours become seconds
 SPEED = 300
-#: ms
-PATIENCE = 60_000
-#: Ada runs the lab, Olivia operates its printers, Sam and Tina print
-PEOPLE = f"""
-from farm.models import User
-from printers.models import Grant, Pool
-lab = Pool.objects.create(name="Lab")
-User.objects.create_superuser("ada", "", {PASSWORD!r}, first_name="Ada")
-for name, role in (("olivia", 3), ("sam", 2), ("tina", 2)):
-    user = User.objects.create_user(name, "", {PASSWORD!r}, first_name=name.capitalize())
-    Grant.objects.create(user=user, pool=lab, role=role)
-"""
-INTO_THE_POOL = "from printers.models import *; Pool.objects.get(name='Lab').printers.set(Printer.objects.all())"
-DESK, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
 
-pytestmark = [
-    pytest.mark.flow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
-    pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (make dev)"),
-]
-expect.set_options(timeout=PATIENCE)
+pytestmark = [*needs_chromium, needs_axe, pytest.mark.usefixtures("quiet_consoles")]
 
 
-@dataclass
-class Lab:
+class Lab(browsing.Lab):
     """A farm in the middle of a day: Anvil prints Sam's gear, Bellows holds Tina's part that is done, Crucible is off;
-    one job waits, one is held, one awaits approval. ``complaints``: what no page may give a browser reason for."""
+    one job waits, one is held, one awaits approval. Olivia operates the printers, Sam and Tina print."""
 
-    farm: RunningFarm
-    browser: Browser
-    anvil: SimulatorPeer
-    bellows: SimulatorPeer
-    folder: Path
-    ids: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
-    contexts: dict[str, BrowserContext] = field(default_factory=dict)
+    #: what a busy farm or a machine that is off may fail to give at the moment, pages say themselves
+    forgiven = re.compile(r"status of 503 .*/(layers|toolpaths|shape|camera)")
 
-    def __post_init__(self) -> None:
-        self.farm.manage("shell", "-c", PEOPLE)
-        self.ada, self.sam, self.tina = (Client(self.farm.url, name, PASSWORD) for name in ("ada", "sam", "tina"))
-        for name, peer in (("anvil", self.anvil), ("bellows", self.bellows)):
-            self._add(name, peer.kind, peer.url, peer.api_key)
-        self._add("crucible", "moonraker", "http://127.0.0.1:9", "")
-        self.farm.manage("shell", "-c", INTO_THE_POOL)
+    def __init__(self, farm: RunningFarm, browser: Browser, folder: Path, *peers: SimulatorPeer) -> None:
+        super().__init__(farm, browser)
+        self.folder = folder
+        self.anvil, bellows = peers
+        self.ids = furnish(
+            farm,
+            {"olivia": 3, "sam": 2, "tina": 2},
+            Anvil=facts(self.anvil, place="Bench"),
+            Bellows=facts(bellows, place="Bench"),
+            Crucible=facts(kind="moonraker", place="Bench"),
+        )
+        self.ada, self.sam, self.tina = (Client(farm.url, who, browsing.PASSWORD) for who in ("ada", "sam", "tina"))
         self._begin_the_day()
 
-    def _add(self, name: str, kind: str, url: str, api_key: str) -> None:
-        facts = {"name": name.capitalize(), "place": "Bench", "kind": kind, "url": url, "api_key": api_key}
-        self.ids[name] = self.ada.post("printers/", **facts, bed_clear=True)["id"]
-
     def _begin_the_day(self) -> None:
-        self.done = self.submit(self.tina, shapes.box(8, 8, 4), "peg.stl", "bellows")
-        self.live = self.submit(self.sam, shapes.gear(24, 20, 12), "gear.stl", "anvil")
+        self.done = self.submit(self.tina, shapes.box(8, 8, 4), "peg.stl", "Bellows")
+        self.live = self.submit(self.sam, shapes.gear(24, 20, 12), "gear.stl", "Anvil")
+        self.waiting = self.submit(self.sam, shapes.box(12, 12, 4), "hinge.stl", "Anvil")
+        self.held = self.submit(self.sam, shapes.box(9, 9, 4), "held.stl", "Anvil", hold=True)
+        self.asked = self.submit(self.sam, shapes.box(20, 20, 4), "lid.stl")
+        self.approve(self.done, self.live)
+        self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
         self.ada.wait_for_state(
-            self.ids["anvil"], lambda now: now["job"] and now["job"]["progress"] > 0.05, "prints the gear"
+            self.ids["Anvil"], lambda now: now["job"] and now["job"]["progress"] > 0.05, "prints the gear"
         )
         self.anvil.fault("speed", speed=1)  # hours, so that it does not end meanwhile
-        self.waiting = self.submit(self.sam, shapes.box(12, 12, 4), "hinge.stl", "anvil")
-        self.held = self.submit(self.sam, shapes.box(9, 9, 4), "held.stl", "anvil", hold=True)
-        asked = self.sam.upload_shape(self.folder, shapes.box(20, 20, 4), "lid.stl")
-        self.asked = self.sam.submit(asked, settings={})
+        self.approve(self.waiting, self.held)
         self.sam.wait_for_job(self.asked, "awaiting_approval")
         self.ada.wait_for_job(self.done, "completed")
-        self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
 
-    def submit(self, who: Client, shape: shapes.Triangles, name: str, printer: str, **wanted: Any) -> str:
-        """The id of a job that Ada let into the queue."""
+    def submit(self, who: Client, shape: shapes.Triangles, name: str, printer: str | None = None, **wanted: Any) -> str:
+        """The new job's id."""
         model = who.upload_shape(self.folder, shape, name)
-        job = who.submit(model, self.ids[printer], settings={}, **wanted)
-        who.wait_for_job(job, "awaiting_approval")
-        self.ada.post(f"jobs/{job}/approve/")
-        return job
+        return who.submit(model, self.ids[printer] if printer else None, settings={}, **wanted)
 
-    def context(self, who: str) -> BrowserContext:
-        """This person's browser, logged in; nobody's for ""."""
-        if who not in self.contexts:
-            made = self.browser.new_context(timezone_id="UTC", locale="en-GB", viewport=DESK, reduced_motion="reduce")
-            made.set_default_timeout(PATIENCE)
-            self.contexts[who] = made
-            if who:
-                page = made.new_page()
-                page.goto(self.farm.url)
-                page.get_by_label("Name").fill(who)
-                page.get_by_label("Password").fill(PASSWORD)
-                page.get_by_role("button", name="Log in").click()
-                expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
-                page.close()
-        return self.contexts[who]
-
-    def page(self, who: str, path: str = "/") -> Page:
-        page = self.context(who).new_page()
-        page.on("console", lambda said: self._console(page, said))
-        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.goto(self.farm.url + path)
-        return page
-
-    def _console(self, page: Page, said: Any) -> None:
-        """What a busy farm or a machine that is off may fail to give at the moment, pages say themselves."""
-        may_lack = re.search(r"/(layers|toolpaths|shape|camera)", said.location.get("url") or "")
-        if said.type == "error" and not may_lack:
-            self.complaints.append(f"{page.url}: {said.text} {said.location.get('url')}")
+    def approve(self, *jobs: str) -> None:
+        """Ada lets them into the queue."""
+        for job in jobs:
+            self.ada.wait_for_job(job, "awaiting_approval")
+            self.ada.post(f"jobs/{job}/approve/")
 
     def path(self, template: str) -> str:
-        ids = {**self.ids, "live": self.live, "done": self.done, "waiting": self.waiting, "asked": self.asked}
-        return template.format(**ids, held=self.held, model=self.model)
+        printers = {name.lower(): printer for name, printer in self.ids.items()}
+        jobs = {"live": self.live, "done": self.done, "waiting": self.waiting, "asked": self.asked}
+        return template.format(**printers, **jobs, model=self.model)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    farm = RunningFarm(
-        tmp_path_factory.mktemp("farm"), environment={"FARM_APPROVAL": "true", "FARM_STATIC_PLAIN": "true"}
-    )
-    with (
-        SimulatorPeer("octoprint", SPEED) as anvil,
-        SimulatorPeer("moonraker", SPEED) as bellows,
-        sync_playwright() as run,
-    ):
-        browser = run.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield Lab(farm, browser, anvil, bellows, tmp_path_factory.mktemp("files"))
-        browser.close()
-    farm.stop()
+def environment() -> dict[str, str | None]:
+    return {"FARM_APPROVAL": "true"}
 
 
-@pytest.fixture(autouse=True)
-def quiet_consoles(lab: Lab) -> Iterator[None]:
-    """No script, style or policy of any page complains."""
-    lab.complaints.clear()
-    yield
-    for page in [page for context in lab.contexts.values() for page in context.pages]:
-        page.close()
-    assert not lab.complaints
+@pytest.fixture(scope="module")
+def lab(plain_farm: RunningFarm, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with SimulatorPeer("octoprint", SPEED) as anvil, SimulatorPeer("moonraker", SPEED) as bellows:
+        yield Lab(plain_farm, browser, tmp_path_factory.mktemp("files"), anvil, bellows)
 
 
 def quiet(page: Page) -> bool:
@@ -176,34 +105,12 @@ def settled(page: Page, what: str) -> bool:
 
 
 # -- what every page must be
-def stumbles(page: Page) -> list[str]:
-    """What is serious or critical for somebody, with where it is."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{rule['id']}: {rule['help']}: {node['target']} {node['html'][:160]} {node['failureSummary']}"
-        for rule in found["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
-
-
-def assert_fits_and_reads_well(page: Page, size: ViewportSize, scheme: Any) -> None:
-    page.set_viewport_size(size)
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= size["width"], f"{page.url} must be scrolled sideways: {wide} px of {size['width']}"
-    assert stumbles(page) == [], f"{page.url} at {size['width']} px, {scheme}"
-
-
 def assert_well_made(page: Page) -> None:
     """One heading, a title, landmarks; on a phone and a desk, dark and light."""
     assert page.title().strip()
     assert page.locator("h1").count() == 1, page.url
     assert page.locator("main").count() == 1, page.url
-    assert_fits_and_reads_well(page, DESK, "light")
-    assert_fits_and_reads_well(page, PHONE, "dark")
+    assert_fits_and_reads_well(page)
 
 
 #: what everybody opens
@@ -221,6 +128,8 @@ PAGES = {
 def test_a_page_is_well_made(lab: Lab, who: str, template: str) -> None:
     page = lab.page(who, lab.path(template))
     wait_until(partial(quiet, page), "the page is there", 60)
+    if template == "/printers/{bellows}/":
+        expect(page.locator(".chart canvas")).to_be_visible()
     assert_well_made(page)
     expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
 
@@ -229,7 +138,7 @@ def test_the_login_and_errors_are_well_made(lab: Lab) -> None:
     for who, path in (("", "/login/"), ("sam", "/nowhere/")):
         page = lab.page(who, path)
         assert_well_made(page)
-    lab.complaints[:] = [text for text in lab.complaints if "status of 40" not in text]  # the browser's own words
+    lab.forgive("status of 404")
 
 
 def test_a_screen_in_the_lab_is_well_made(lab: Lab) -> None:
@@ -384,7 +293,8 @@ def test_a_queue_that_is_looked_at_follows_what_happens_and_asks_only_for_what_c
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
-    job = lab.submit(lab.sam, shapes.box(11, 11, 4), "new.stl", "anvil")
+    job = lab.submit(lab.sam, shapes.box(11, 11, 4), "new.stl", "Anvil")
+    lab.approve(job)
     new = page.get_by_role("listitem").filter(has_text="new.stl")
     expect(new).to_contain_text("Anvil is printing another job")
     lab.sam.post(f"jobs/{job}/hold/")

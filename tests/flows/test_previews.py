@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,78 +12,54 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Playwright, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Playwright, expect
 
 from tests import shapes
+from tests.flows.browsing import PASSWORD, Lab, chromium, facts, furnish, needs_chromium
+from tests.flows.client import Client
 from tests.flows.farm import RunningFarm, wait_until
-from tests.slicing.test_mesh import stl
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PASSWORD = "turn-it-in-3d"
-#: ms; a machine without a graphics card draws slowly
-PATIENCE = 60_000
-SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-#: nobody answers behind these printers: what is seen before a print asks none
-PEOPLE_AND_PRINTERS = f"""
-from farm.models import User
-from printers.models import Grant, Role
-from printers.services import add_printer
-from slicing.models import PrinterProfile
-ada = User.objects.create_superuser("ada", "", {PASSWORD!r})
-sam = User.objects.create_user("sam", "", {PASSWORD!r})
-large = PrinterProfile.objects.create(name="Large", width=400, depth=400, height=400, origin_x=-200, origin_y=-200)
-for name, more in (("Anvil", {{}}), ("Forge", {{"profile": large}})):
-    made = add_printer(by=ada, name=name, kind="octoprint", url="http://127.0.0.1:9", api_key="k", **more)
-    Grant.objects.create(user=sam, printer=made, role=Role.SUBMIT)
-"""
+LARGE = {"width": 400, "depth": 400, "height": 400, "origin_x": -200, "origin_y": -200}
 
-pytestmark = [
-    pytest.mark.flow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
-]
-expect.set_options(timeout=PATIENCE)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def url(farm: RunningFarm) -> str:
-    farm.manage("shell", "-c", PEOPLE_AND_PRINTERS)
-    return farm.url
+def furnished(farm: RunningFarm) -> RunningFarm:
+    """With a usual printer and a large one, both off: what is seen before a print asks none."""
+    ids = furnish(farm, {"sam": 2}, Anvil=facts(), Forge=facts())
+    ada = Client(farm.url, "ada", PASSWORD)
+    large = ada.post("profiles/", name="Large", **LARGE)
+    ada.call("PATCH", f"printers/{ids['Forge']}/", json={"profile": large["id"]})
+    return farm
 
 
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as run:
-        yield run
+def sams_page(farm: RunningFarm, playwright: Playwright, *options: str) -> Iterator[Page]:
+    """To give a model, in a browser with these options."""
+    with chromium(playwright, *options) as browser:
+        lab = Lab(farm, browser)
+        with lab.quietly():
+            page = lab.page("sam")
+            page.get_by_role("navigation", name="Pages").get_by_role("link", name="Print", exact=True).click()
+            yield page
 
 
 @pytest.fixture
-def complaints() -> Iterator[list[str]]:
-    """Of any page's scripts and policies: there are none."""
-    said: list[str] = []
-    yield said
-    assert not said
+def with_webgl(furnished: RunningFarm, playwright: Playwright) -> Iterator[Page]:
+    """Drawn in software: not every machine has a graphics card."""
+    yield from sams_page(
+        furnished, playwright, "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"
+    )
 
 
-def opened(browser: Browser, url: str, complaints: list[str]) -> Page:
-    """Sam's page to give a model."""
-    size = ViewportSize(width=1280, height=900)
-    page = browser.new_context(viewport=size, reduced_motion="reduce", locale="en-GB").new_page()
-    page.set_default_timeout(PATIENCE)
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(url)
-    page.get_by_label("Name").fill("sam")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Print", exact=True).click()
-    return page
+@pytest.fixture
+def without_webgl(furnished: RunningFarm, playwright: Playwright) -> Iterator[Page]:
+    yield from sams_page(furnished, playwright, "--disable-3d-apis")
 
 
 def give(page: Page, folder: Path) -> None:
-    file = folder / "gear.stl"
-    file.write_bytes(stl(shapes.gear(12, 20, 3)))
-    page.get_by_label("Drop a model here").set_input_files(file)
+    gear = shapes.stl_file(shapes.gear(12, 20, 3), folder / "gear.stl")
+    page.get_by_label("Drop a model here").set_input_files(gear)
     page.wait_for_url(re.compile(r"/submit/[0-9a-f-]{36}/"))
 
 
@@ -101,10 +76,9 @@ def share(canvas: Locator, most: int, least: int) -> float:
 
 
 def test_a_model_is_seen_on_its_bed_and_what_it_takes_is_known_before_it_is_sent(
-    url: str, playwright: Playwright, complaints: list[str], tmp_path: Path
+    with_webgl: Page, tmp_path: Path
 ) -> None:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE])
-    page = opened(browser, url, complaints)
+    page = with_webgl
     give(page, tmp_path)
 
     model, says = page.locator("#model-view canvas"), page.locator("#model-says")
@@ -137,14 +111,10 @@ def test_a_model_is_seen_on_its_bed_and_what_it_takes_is_known_before_it_is_sent
     page.wait_for_url(re.compile("/jobs/"))
     expect(page.locator("#layers [data-layer-says]")).to_contain_text(f"Layer {layers} of {layers} · ")
     wait_until(lambda: share(page.locator("#layers canvas"), 0, 2) > 0.005, "the job's layers are drawn", 60)
-    browser.close()
 
 
-def test_without_webgl_there_are_pictures_and_a_word_why(
-    url: str, playwright: Playwright, complaints: list[str], tmp_path: Path
-) -> None:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-3d-apis"])
-    page = opened(browser, url, complaints)
+def test_without_webgl_there_are_pictures_and_a_word_why(without_webgl: Page, tmp_path: Path) -> None:
+    page = without_webgl
     give(page, tmp_path)
     expect(page.locator("#model-says")).to_contain_text("WebGL is off")
     expect(page.get_by_alt_text("gear.stl as it will stand on the bed")).to_be_visible()
@@ -157,4 +127,3 @@ def test_without_webgl_there_are_pictures_and_a_word_why(
     expect(page.locator("#layers [data-layer-says]")).to_contain_text("WebGL is off")
     page.get_by_role("button", name="One layer up").click()
     expect(picture).to_have_attribute("src", re.compile("/layers/9/picture/"))
-    browser.close()

@@ -3,127 +3,47 @@
 from __future__ import annotations
 
 import re
-import shutil
+import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.flows import browsing
+from tests.flows.browsing import facts, furnish, needs_axe, needs_chromium, stumbles
 from tests.flows.client import Client
 from tests.flows.farm import RunningFarm
-from tests.flows.test_browser import stl
-from tests.flows.test_pages import AXE, DESK, PHONE, stumbles
 from tests.peers import SimulatorPeer
-from tests.shapes import box
+from tests.shapes import box, stl_file
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PASSWORD = "wide-wall-42"
-#: ms
-PATIENCE = 60_000
-#: Ada runs the lab, Olivia operates its printers but only looks at Crucible, Sam prints
-PEOPLE = f"""
-from farm.models import User
-User.objects.create_superuser("ada", "", {PASSWORD!r}, first_name="Ada")
-for name in ("olivia", "sam"):
-    User.objects.create_user(name, "", {PASSWORD!r}, first_name=name.capitalize())
-"""
-GRANTS = """
-from farm.models import User
-from printers.models import Grant, Printer
-for name, on, role in (("olivia", "Anvil", 3), ("olivia", "Bellows", 3), ("olivia", "Crucible", 1),
-                       ("sam", "Anvil", 2), ("sam", "Bellows", 2), ("sam", "Crucible", 1)):
-    Grant.objects.create(user=User.objects.get(username=name), printer=Printer.objects.get(name=on), role=role)
-"""
-#: something came upon Anvil's bed, and no page has heard of it yet
-SOILED_UNHEARD = """
-from django.db.models import F
-from printers.models import Printer
-Printer.objects.filter(name="Anvil").update(bed=F("bed") + 1)
-"""
-
-pytestmark = [
-    pytest.mark.flow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
-    pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (make dev)"),
-]
-expect.set_options(timeout=PATIENCE)
+pytestmark = [*needs_chromium, needs_axe, pytest.mark.usefixtures("quiet_consoles")]
 
 
-@dataclass
-class Lab:
-    """Anvil and Bellows are idle with beds that are not clear, Crucible does not answer. ``complaints``: what no page
-    may give a browser reason for."""
+class Lab(browsing.Lab):
+    """Anvil and Bellows are idle with beds that are not clear, Crucible does not answer. Olivia operates them but only
+    looks at Crucible, Sam prints."""
 
-    farm: RunningFarm
-    browser: Browser
-    peers: dict[str, SimulatorPeer]
-    ids: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
-    contexts: dict[str, BrowserContext] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.farm.manage("shell", "-c", PEOPLE)
-        self.ada = Client(self.farm.url, "ada", PASSWORD)
-        for name, place in (("Anvil", "Hall"), ("Bellows", "Cellar"), ("Crucible", "Hall")):
-            peer = self.peers.get(name)
-            server = {"url": peer.url, "api_key": peer.api_key} if peer else {"url": "http://127.0.0.1:9"}
-            made = self.ada.post("printers/", name=name, kind="octoprint", place=place, **server)
-            self.ids[name] = made["id"]
-        self.farm.manage("shell", "-c", GRANTS)
-        for name in self.peers:
-            self.ada.wait_for_state(self.ids[name], lambda now: now["status"] == "idle", "is idle")
-
-    def page(self, who: str, path: str = "/") -> Page:
-        """In this person's browser; "" is nobody's."""
-        if who not in self.contexts:
-            made = self.browser.new_context(timezone_id="UTC", locale="en-GB", viewport=DESK, reduced_motion="reduce")
-            made.set_default_timeout(PATIENCE)
-            self.contexts[who] = made
-            if who:
-                log_in(made.new_page(), self.farm.url, who)
-        page = self.contexts[who].new_page()
-        page.on("console", self._said)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(self.farm.url + path)
-        return page
-
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(f"{message.text} {message.location.get('url')}")
-
-
-def log_in(page: Page, url: str, who: str) -> None:
-    page.goto(url)
-    page.get_by_label("Name").fill(who)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
-    page.close()
+    def __init__(self, farm: RunningFarm, browser: Browser, anvil: SimulatorPeer, bellows: SimulatorPeer) -> None:
+        super().__init__(farm, browser)
+        self.ids = furnish(
+            farm,
+            {
+                "olivia": {"Anvil": 3, "Bellows": 3, "Crucible": 1},
+                "sam": {"Anvil": 2, "Bellows": 2, "Crucible": 1},
+            },
+            Anvil=facts(anvil, place="Hall", bed_clear=False),
+            Bellows=facts(bellows, place="Cellar", bed_clear=False),
+            Crucible=facts(place="Hall", bed_clear=False),
+        )
+        self.ada = Client(farm.url, "ada", browsing.PASSWORD)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    farm = RunningFarm(tmp_path_factory.mktemp("farm"), environment={"FARM_STATIC_PLAIN": "true"})
-    with sync_playwright() as playwright, SimulatorPeer("octoprint") as anvil, SimulatorPeer("octoprint") as bellows:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield Lab(farm, browser, {"Anvil": anvil, "Bellows": bellows})
-        browser.close()
-    farm.stop()
-
-
-@pytest.fixture(autouse=True)
-def quiet_consoles(lab: Lab) -> Iterator[None]:
-    """No script, style or policy of any page complains."""
-    lab.complaints.clear()
-    yield
-    for page in [page for context in lab.contexts.values() for page in context.pages]:
-        page.close()
-    assert not lab.complaints
+def lab(plain_farm: RunningFarm, browser: Browser) -> Iterator[Lab]:
+    with SimulatorPeer("octoprint") as anvil, SimulatorPeer("octoprint") as bellows:
+        yield Lab(plain_farm, browser, anvil, bellows)
 
 
 def test_a_wall_is_filtered_searched_ordered_and_linked(lab: Lab) -> None:
@@ -152,6 +72,12 @@ def test_a_wall_is_filtered_searched_ordered_and_linked(lab: Lab) -> None:
     expect(again.get_by_role("link", name=re.compile("^Needs attention"))).to_have_attribute("aria-current", "true")
 
 
+def soil_unheard(lab: Lab, printer: str) -> None:
+    """Something came upon its bed, and no page has heard of it yet."""
+    with closing(sqlite3.connect(lab.farm.folder / "farm.sqlite3")) as database, database:
+        database.execute("UPDATE printers_printer SET bed = bed + 1 WHERE name = ?", [printer])
+
+
 def test_many_are_done_at_once_and_who_is_refused_is_named(lab: Lab) -> None:
     page = lab.page("olivia")
     expect(page.locator(".card .badge")).to_have_text(["Bed not clear", "Bed not clear", "Offline"])
@@ -165,7 +91,7 @@ def test_many_are_done_at_once_and_who_is_refused_is_named(lab: Lab) -> None:
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text("Are the beds empty of 2 printers?")
     expect(dialog.get_by_role("listitem")).to_have_text(["Anvil", "Bellows"])
-    lab.farm.manage("shell", "-c", SOILED_UNHEARD)
+    soil_unheard(lab, "Anvil")
     dialog.get_by_role("button", name="Yes, they are empty").click()
     expect(page.get_by_text("1 printer cleared.")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text("Anvil The bed has changed since you looked.")
@@ -204,7 +130,7 @@ def drop(page: Page, on: str, file: Path) -> None:
 
 
 def test_a_file_is_dropped_on_the_printer_that_shall_print_it(lab: Lab, tmp_path: Path) -> None:
-    part = stl(box(20, 20, 10), tmp_path / "peg.stl")
+    part = stl_file(box(20, 20, 10), tmp_path / "peg.stl")
     page = lab.page("sam")
     drop(page, "Crucible", part)
     expect(page.locator(".card .drop-here:visible")).to_have_count(0)
@@ -223,9 +149,6 @@ def test_a_screen_shows_the_lab_lives_and_goes_dark_when_its_link_is_revoked(lab
     screen = lab.page("", address)
     expect(screen.locator(".tv-waiting li", has_text="Crucible")).to_contain_text("Offline")
     expect(screen.locator("[data-clock]")).to_have_text(re.compile(r"\d\d:\d\d"))
-    for size in (DESK, PHONE):
-        screen.set_viewport_size(size)
-        assert stumbles(screen) == []
     lab.ada.call("patch", f"printers/{lab.ids['Bellows']}/", json={"maintenance": "Cleaning"})
     expect(screen.locator(".tv-cell", has_text="Bellows")).to_contain_text("Maintenance")
     lab.ada.call("patch", f"printers/{lab.ids['Bellows']}/", json={"maintenance": ""})
@@ -235,4 +158,4 @@ def test_a_screen_shows_the_lab_lives_and_goes_dark_when_its_link_is_revoked(lab
     expect(staff.get_by_text("Revoked")).to_be_visible()
     expect(screen.get_by_role("heading", name="This screen is closed")).to_be_visible()
     assert "Bellows" not in screen.content()
-    lab.complaints[:] = [text for text in lab.complaints if "404" not in text]  # the browser's own word for it
+    lab.forgive("status of 404")
