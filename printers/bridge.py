@@ -7,7 +7,7 @@ Threads, and who may do what:
 - *socket*, one per printer: reads the driver's stream. Never touches the ORM (a thousand sockets would be a thousand
   database connections) and never waits for Redis.
 - *teller*: stores and publishes what all of them say, see printers.teller. What matters goes from there to the
-  *writers*, a few: everything that touches the database, in order for each printer.
+  *writers*, a few: everything that touches the database, see printers.writers.
 - *lanes*, a pool: one printer's commands in order, one at a time.
 
 A bridge whose lease ran out stops by itself: it knows so by its own clock (see printers.tenure), and with every write
@@ -32,10 +32,10 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from redis.exceptions import RedisError
 
-from printers import lane, services, sharing, telemetry
+from printers import lane, notes, services, sharing, telemetry
 from printers.connecting import Connecting
 from printers.drivers.base import (
     DriverError,
@@ -46,9 +46,11 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.models import COMMAND_OPEN, Command, CommandStatus, Printer
+from printers.notes import MarkerNote, Note, StateNote
 from printers.steady import Steady
 from printers.teller import Teller
 from printers.tenure import Tenure
+from printers.writers import Write, Writers
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +65,8 @@ GIVE_BACK = 20
 BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_UNAUTHORISED = 1.0, 30.0, 60.0
 #: s after a print's end when the printer's own record is read again (it writes it a moment later)
 MARKER_DELAY = 3.0
-#: s between two attempts to write to a database that is away, and until a connection is given up for it
-WRITE_AGAIN, WRITTEN_WITHIN = 1.0, 30.0
+#: s until a connection is given up because the database is away
+WRITTEN_WITHIN = 30.0
 
 
 def backoff(failures: int, dice: Callable[[], float] = random.random) -> float:
@@ -218,12 +220,12 @@ class PrinterTask:
         """Was anything printed while nobody listened? Only the printer's own record can say, unless it prints now.
         What it says is forgotten here only once it is written."""
         known = self.printer.marker
-        record = driver.marker()
-        printed = known is not None and (state.working or driver.printed_since(known["record"]))
+        record = driver.first_marker()
+        printed = known is not None and (state.working or driver.printed_between(known["record"], record))
         now = {"record": record}
         if printed or now != known:
-            noted = self._writers.run_first(self._note, services.note_marker, record, printed)
-            noted.result(WRITTEN_WITHIN)
+            noted = MarkerNote(self.printer.pk, self.fence, record, printed)
+            self._write(notes.note_markers, noted, first=True).result(WRITTEN_WITHIN)
         self.printer.marker = now
 
     def _read_marker_if_due(self, driver: PrinterDriver) -> None:
@@ -236,19 +238,19 @@ class PrinterTask:
             if not written.cancelled() and written.exception() is None:
                 self.printer.marker = {"record": record}
 
-        self._write(services.note_marker, record, False).add_done_callback(known)
+        note = MarkerNote(self.printer.pk, self.fence, record, printed=False)
+        self._write(notes.note_markers, note).add_done_callback(known)
 
-    def _write(self, note: Callable[..., None], *what: Any) -> Future[Any]:
-        """``note(printer id, fence, *what)`` in the database, in order for this printer."""
-        return self._writers.run(self.printer.pk, self._note, note, *what)
+    def _write(self, write: Write, note: Note, *, first: bool = False) -> Future[None]:
+        """In the database, in order for this printer; unless the lease is over by then."""
+        return self._writers.run(write, note, self._may_write, first=first)
 
-    def _note(self, note: Callable[..., None], *what: Any) -> None:
+    def _may_write(self) -> None:
         if self.lost or self.tenure.over:
             with self.changed:
                 self._missed += 1
                 self.observed.clear()  # should the lease go on after all: what was not written is in the record
             raise LeaseOver
-        note(self.printer.pk, self.fence, *what)
 
     def _say(self, status: PrinterStatus, message: str) -> None:
         """A state of our own making: the printer itself says nothing."""
@@ -274,52 +276,10 @@ class PrinterTask:
 
     def _tell(self, state: PrinterState, told: PrinterState | None, observed: PrinterState | None) -> None:
         if matters(state, told):
-            note = partial(self._write, services.note_state, state, observed)
-            self._teller.tell(self._voice, state, urgent=True, then=note)
+            note = StateNote(self.printer.pk, self.fence, state, observed)
+            self._teller.tell(self._voice, state, urgent=True, then=partial(self._write, notes.note_states, note))
         else:
             self._teller.tell(self._voice, state, urgent=told is None or state.message != told.message)
-
-
-class Writers:
-    """Database work in order for each printer, on a few threads; on one where the database has one lock for all writes
-    (SQLite): more would only keep it from whoever renews the leases."""
-
-    def __init__(self, threads: int | None = None) -> None:
-        threads = threads if threads is not None else (1 if connection.vendor == "sqlite" else 4)
-        self._pools = [ThreadPoolExecutor(1, thread_name_prefix=f"writer {n}") for n in range(threads)]
-        self._first = ThreadPoolExecutor(1, thread_name_prefix="first writer")
-        self._closing = threading.Event()
-
-    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        """What somebody waits for, before all that waits already."""
-        return self._first.submit(self._guarded, work, *args)
-
-    def run(self, printer_id: UUID, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        pool = self._pools[printer_id.int % len(self._pools)]
-        return pool.submit(self._guarded, work, *args)
-
-    def _guarded(self, work: Callable[..., Any], *args: Any) -> Any:
-        """A database that is away is waited for: nobody else knows that something was printed. The connection is kept
-        (opening one costs more than most of the work), and made anew after a fault."""
-        while True:
-            try:
-                return work(*args)
-            except (OperationalError, InterfaceError) as error:
-                log.warning("write_waits", work=work.__name__, error=str(error))
-                connection.close()
-                if self._closing.wait(WRITE_AGAIN):
-                    raise
-            except LeaseOver:
-                raise
-            except Exception:
-                log.exception("write_failed", work=work.__name__)  # the periodic sweep makes it good
-                connection.close()
-                raise
-
-    def close(self) -> None:
-        self._closing.set()
-        for pool in (self._first, *self._pools):
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Bridge:

@@ -152,9 +152,8 @@ class FakeDriver(PrinterDriver):
         self._asked("marker")
         return {"printed": len(self.machine.records)}
 
-    def printed_since(self, marker: PrintMarker | None) -> bool:
-        self._asked("printed_since", marker)
-        return marker is None or marker["printed"] != len(self.machine.records)
+    def printed_between(self, before: PrintMarker | None, now: PrintMarker | None) -> bool:
+        return before is None or before != now
 
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
         self._asked("objects", list(names))

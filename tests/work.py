@@ -15,7 +15,7 @@ from farm.models import User
 from jobs import tasks
 from jobs.models import Job, Print
 from jobs.states import PrintStatus
-from printers import lane, services, telemetry
+from printers import lane, notes, services, telemetry
 from printers.drivers.base import PrinterState
 from printers.models import Command, CommandKind, Lease, Printer
 from printers.tenure import Tenure
@@ -114,7 +114,7 @@ class FakeTask:
         self.version += 1
         telemetry.put(self.printer.pk, self.fence, self.version, state)
         with committed():
-            services.note_state(self.printer.pk, self.fence, state, self.before)
+            notes.note_states([notes.StateNote(self.printer.pk, self.fence, state, self.before)])
         if self.before is not None and state.ended != self.before.ended:
             self._note_marker(printed=False)
         self.before = state
@@ -128,14 +128,15 @@ class FakeTask:
         """Was anything printed while nobody listened?"""
         known = Printer.objects.get(pk=self.printer.pk).marker
         with closing(self.machines.open_driver(self.printer)) as driver:
-            printed = known is not None and driver.printed_since(known["record"])
+            state, now = driver.read_state(), driver.marker()
+            printed = known is not None and (state.working or driver.printed_between(known["record"], now))
         self._note_marker(printed)
 
     def _note_marker(self, printed: bool) -> None:
         with closing(self.machines.open_driver(self.printer)) as driver:
             record = driver.marker()
         with committed():
-            services.note_marker(self.printer.pk, self.fence, record, printed)
+            notes.note_markers([notes.MarkerNote(self.printer.pk, self.fence, record, printed)])
 
 
 def endless() -> Tenure:

@@ -200,7 +200,7 @@ class Garbled(DriverError):
 #: Takes what a machine says in answer to G-code: one line, without control characters, below 300 characters.
 Heard = Callable[[str], None]
 #: What the printer's own record says of everything it printed: {path or id: count}. Compared only by
-#: :meth:`PrinterDriver.printed_since`; stored as JSON.
+#: :meth:`PrinterDriver.printed_between`; stored as JSON.
 PrintMarker = dict[str, Any]
 
 
@@ -261,9 +261,15 @@ class PrinterDriver(ABC):
     def marker(self) -> PrintMarker | None:
         """The printer's record of all it ever printed, to compare later; None when it keeps none."""
 
+    def first_marker(self) -> PrintMarker | None:
+        """The marker as it was when :meth:`stream` began; ask after its first state. (What a stream had to read anyway
+        is not asked for a second time.)"""
+        return self.marker()
+
     @abstractmethod
-    def printed_since(self, marker: PrintMarker | None) -> bool:
-        """Whether anything may have been printed since ``marker`` was read. True when that cannot be told."""
+    def printed_between(self, before: PrintMarker | None, now: PrintMarker | None) -> bool:
+        """Whether a print may have ended between two markers; what is being printed is in none. True when that cannot
+        be told. Asks nobody."""
 
     @abstractmethod
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:

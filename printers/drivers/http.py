@@ -1,9 +1,9 @@
-"""The only door to printers' servers: HTTP by `requests`, sockets by `websocket-client`, both on a short leash.
+"""The only door to printers' servers: HTTP by `urllib3`, sockets by `websocket-client`, both on a short leash.
 
 What this door holds, so that no driver needs to think of it:
 
 * every exchange has a (connect, read) timeout and a deadline for the whole body, and every answer a size limit;
-* no redirect is followed (`requests` would hand the API key to another host), no proxy of the environment is used;
+* no redirect is followed (the API key would go to another host), no proxy of the environment is used;
 * the connection goes to the very IP address that was checked (a name may resolve differently the second time);
 * every fault becomes a :class:`~printers.drivers.base.DriverError`: not connected is Unreachable, a write that was
   sent and not answered is Unclear;
@@ -21,15 +21,15 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, BinaryIO, cast
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import orjson
-import requests
 import websocket
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable, one_line
 from printers.drivers.flow import Flow
@@ -41,6 +41,8 @@ TIMEOUT = (4.0, 10.0)
 UPLOAD_TIMEOUT = (20.0, 120.0)
 #: Bytes a second below which an upload is given up.
 SLOWEST_UPLOAD = 20_000
+#: Bytes read from disk at once.
+UPLOAD_BLOCK = 65_536
 #: The biggest answer is the list of all files of a printer.
 MAX_ANSWER = 32 * 2**20
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -148,7 +150,7 @@ class Door:
 
     def upload(self, path: str, parts: Multipart) -> Answer:
         """POST a multipart form from disk with its exact Content-Length. Faults as for :meth:`write`."""
-        headers = {"Content-Type": parts.content_type}
+        headers = {"Content-Type": parts.content_type, "Content-Length": str(len(parts))}
         return self._send("POST", path, UPLOAD_TIMEOUT, data=parts, headers=headers)
 
     def _send(self, method: str, path: str, timeout: tuple[float, float], **request: Any) -> Answer:
@@ -191,46 +193,65 @@ class Door:
             headers["X-Api-Key"] = self._api_key
         return headers
 
-    def _exchange(self, method: str, path: str, timeout: tuple[float, float], **request: Any) -> Answer:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        timeout: tuple[float, float],
+        *,
+        params: Mapping[str, str] | None = None,
+        data: bytes | Multipart | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         parts = self._target()
-        adapter = _Pinned(self._address(parts), parts.hostname or "")
-        headers = {**self._headers(parts), **request.pop("headers", {})}
-        with requests.Session() as session:
-            session.trust_env = False
-            session.mount(f"{parts.scheme}://", adapter)
-            try:
-                response = session.request(
+        path = f"{parts.path.rstrip('/')}{path}?{urlencode(params)}" if params else parts.path.rstrip("/") + path
+        try:
+            with closing(self._pool(parts)) as pool:
+                response = pool.urlopen(
                     method,
-                    self._base_url.rstrip("/") + path,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                    stream=True,
-                    **request,
+                    path,
+                    body=cast("bytes | None", data),  # or whatever can be read, which its types do not know
+                    headers={**self._headers(parts), **(headers or {})},
+                    timeout=Timeout(*timeout),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=False,
                 )
                 with response:
                     return self._answer(response, deadline=time.monotonic() + timeout[1])
-            except (requests.RequestException, HTTPError, OSError) as fault:
-                raise self._translated(fault) from None
+        except (HTTPError, OSError, UnicodeError) as fault:
+            raise self._translated(fault) from None
 
-    def _answer(self, response: requests.Response, deadline: float) -> Answer:
-        if 300 <= response.status_code < 400:
+    def _pool(self, parts: SplitResult) -> HTTPConnectionPool:
+        """For one connection: to the address that was checked; certificates are held against the name, as ever."""
+        host = parts.hostname or ""
+        address = self._address(parts) or host
+        if parts.scheme == "http":
+            return HTTPConnectionPool(address, parts.port or 80, blocksize=UPLOAD_BLOCK)
+        trusted = ssl.create_default_context()
+        return HTTPSConnectionPool(
+            address, parts.port or 443, blocksize=UPLOAD_BLOCK, ssl_context=trusted, server_hostname=host
+        )
+
+    def _answer(self, response: BaseHTTPResponse, deadline: float) -> Answer:
+        if 300 <= response.status < 400:
             raise _Redirected(f"{self.place} sends us on to another address. Give the printer's own address.")
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _Unanswered(f"{self.place} answered in an encoding that we did not ask for.")
         body = bytearray()
-        while chunk := response.raw.read1(65_536):
+        while chunk := response.read1(65_536):
             body += chunk
             if len(body) > MAX_ANSWER or time.monotonic() > deadline:
                 raise _Unanswered(f"{self.place} answered too much or too slowly.")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Answer(response.status_code, media_type, bytes(body))
+        return Answer(response.status, media_type, bytes(body))
 
     def _translated(self, fault: Exception) -> DriverError:
         """Before the request was sent: Unreachable. After: _Unanswered, which the caller names."""
-        if isinstance(fault, requests.exceptions.SSLError) and _HANDSHAKE_FAILED.search(str(fault)):
+        if isinstance(fault, SSLError) and _HANDSHAKE_FAILED.search(str(fault)):
             return Unreachable(f"The certificate of {self.place} is not trusted.")
-        if isinstance(fault, requests.ConnectTimeout) or _never_connected(fault):
+        if isinstance(fault, ConnectTimeoutError | NewConnectionError):
             return Unreachable(f"Nothing answers at {self.place}.")
         return _Unanswered(f"{self.place} was asked and did not answer.")
 
@@ -302,29 +323,6 @@ class _Redirected(DriverError):
     """The server points elsewhere. Garbled for a read; a write was certainly not carried out: Refused."""
 
 
-class _Pinned(HTTPAdapter):
-    """Connects to ``address`` while TLS and the Host header speak of ``hostname``."""
-
-    def __init__(self, address: str | None, hostname: str) -> None:
-        super().__init__(max_retries=0)
-        self._address = address
-        self._hostname = hostname
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> Any:  # two typed dictionaries that `requests` does not export
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        if self._address is None:
-            return host, pool
-        names = {"server_hostname": self._hostname, "assert_hostname": self._hostname}
-        return {**host, "host": self._address}, {**pool, **(names if host["scheme"] == "https" else {})}
-
-
-def _never_connected(fault: Exception) -> bool:
-    reason = getattr(fault.args[0] if fault.args else None, "reason", None)
-    return isinstance(reason, NewConnectionError)
-
-
 def _host_header(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
@@ -332,8 +330,8 @@ def _host_header(parts: SplitResult) -> str:
 class Multipart:
     """A multipart/form-data body of text fields and one file, read from disk as it is sent.
 
-    `requests` takes it as a file-like body: ``len()`` gives the exact Content-Length (OctoPrint refuses chunked
-    bodies) and memory stays flat. ``progress(bytes of the file sent)`` may raise to give the upload up.
+    A file-like body: ``len()`` gives the exact Content-Length (OctoPrint refuses chunked bodies) and memory stays
+    flat. ``progress(bytes of the file sent)`` may raise to give the upload up.
     """
 
     _BOUNDARY = "print-farm-7c1e5d0b9a3f42c6"
@@ -373,7 +371,7 @@ class Multipart:
         if self._head:
             block, self._head = self._head, b""
             return block
-        block = self._source.read(min(size if size > 0 else 65_536, self._size - self._sent))
+        block = self._source.read(min(size if size > 0 else UPLOAD_BLOCK, self._size - self._sent))
         if block:
             self._sent += len(block)
             if self._progress is not None:

@@ -329,12 +329,8 @@ class MoonrakerDriver(PrinterDriver):
         stats = self._objects(JOB_OBJECTS).get("print_stats")
         return marker_from(jobs[0] if jobs else None, totals, str(stats.get("filename") or "") if stats else None)
 
-    @understood()
-    def printed_since(self, marker: PrintMarker | None) -> bool:
-        if marker is None or self._live()[0].working:
-            return True
-        now = self.marker()
-        return now is None or has_printed(marker, now)
+    def printed_between(self, before: PrintMarker | None, now: PrintMarker | None) -> bool:
+        return before is None or now is None or has_printed(before, now)
 
     @understood()
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:

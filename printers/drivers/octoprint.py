@@ -88,6 +88,7 @@ class OctoPrintDriver(PrinterDriver):
     def __init__(self, base_url: str, api_key: str, check_address: Callable[[str], str | None] | None = None) -> None:
         super().__init__(base_url, api_key, check_address)
         self._door = Door(base_url, api_key, check_address)
+        self._first_marker: PrintMarker | None = None
 
     def knock(self) -> None:
         self._door.knock()
@@ -159,7 +160,9 @@ class OctoPrintDriver(PrinterDriver):
             link.send({"auth": login})
             if not self._await_history(link, reducer, stop):
                 return
-            reducer.reconcile(self._files())
+            files = self._files()
+            self._first_marker = {"files": marker_from(files)}
+            reducer.reconcile(files)
             yield reducer.state
             for message in link.messages(stop, calm=True):
                 if message is None:
@@ -236,11 +239,11 @@ class OctoPrintDriver(PrinterDriver):
     def marker(self) -> PrintMarker | None:
         return {"files": marker_from(self._files())}
 
-    @understood()
-    def printed_since(self, marker: PrintMarker | None) -> bool:
-        if marker is None or self.read_state().working:
-            return True
-        return has_printed(marker, marker_from(self._files()))
+    def first_marker(self) -> PrintMarker | None:
+        return self._first_marker
+
+    def printed_between(self, before: PrintMarker | None, now: PrintMarker | None) -> bool:
+        return before is None or now is None or has_printed(before, now["files"])
 
     def objects(self, names: Sequence[str] = ()) -> dict[str, Any]:
         raise Unsupported("OctoPrint has no objects to query.")

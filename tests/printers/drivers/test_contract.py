@@ -129,7 +129,7 @@ def test_a_print_is_seen_from_start_to_end(bench: Bench, driver: PrinterDriver, 
     record = driver.find_ended(path)
     assert record is not None
     assert (record.outcome, record.mark) == (Outcome.COMPLETED, ended.mark)
-    assert driver.printed_since(before)
+    assert driver.printed_between(before, driver.marker())
 
 
 def test_a_print_that_ended_while_nobody_listened_is_known_on_connecting(bench: Bench, driver: PrinterDriver) -> None:
@@ -138,6 +138,7 @@ def test_a_print_that_ended_while_nobody_listened_is_known_on_connecting(bench: 
     wait_for("the end of the print", lambda: driver.find_ended(path) is not None)
     with Watch(driver) as watch:
         first = watch.states[0]
+        assert driver.first_marker() == driver.marker()
     assert first.ended is not None
     assert (first.ended.file, first.ended.outcome) == (path, Outcome.COMPLETED)
 
@@ -157,8 +158,8 @@ def test_nothing_printed_is_known_as_nothing_printed(bench: Bench, driver: Print
     before = driver.marker()
     path = bench.send(driver, QUICK)  # an upload is no print
     driver.delete_file(path)
-    assert not driver.printed_since(before)
-    assert driver.printed_since(None)
+    assert not driver.printed_between(before, driver.marker())
+    assert driver.printed_between(None, driver.marker())
 
 
 def test_pause_and_resume(bench: Bench, driver: PrinterDriver, watch: Watch) -> None:
@@ -250,7 +251,7 @@ def test_the_last_look_can_stop_a_start(bench: Bench, driver: PrinterDriver) -> 
     path, before = bench.send(driver, QUICK), driver.marker()
     with pytest.raises(TooLate):
         driver.start(path, last_look=too_late)
-    assert not driver.printed_since(before)
+    assert not driver.printed_between(before, driver.marker())
 
 
 def test_a_file_that_is_not_there_cannot_be_started(driver: PrinterDriver) -> None:

@@ -203,7 +203,6 @@ def test_a_certificate_is_held_against_the_name_not_the_address(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, trusted: bool
 ) -> None:
     known = certificate(tmp_path, name)
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(known))
     monkeypatch.setenv("SSL_CERT_FILE", str(known))
     context = tls(known)
     with serving(answering("200 OK"), lambda link: context.wrap_socket(link, server_side=True)) as raw:
