@@ -31,6 +31,7 @@ import orjson
 import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.utils import timezone
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -145,7 +146,7 @@ class Hub:
             return
         for key in keys:
             if not self.known[key].base:
-                self.known[key].renew(time.monotonic())
+                self.known[key].renew(time.monotonic(), timezone.now())
             viewer.overlays.pop(key, None)
         bases = b",".join(b'"%s":%s' % (key.encode(), self.known[key].whole) for key in keys)
         everything = b"true" if first else b"false"
@@ -195,8 +196,8 @@ class Hub:
 
     async def _tell_changes(self, due: set[str], news: set[str]) -> None:
         """The patches of all that are ``due``; overlays only of ``news``: no number moves them."""
-        now = time.monotonic()
-        patches = {key: patch for key in due if key in self.known and (patch := self.known[key].renew(now))}
+        now, at = time.monotonic(), timezone.now()
+        patches = {key: patch for key in due if key in self.known and (patch := self.known[key].renew(now, at))}
         encoded = {key: b'"%s":%s' % (key.encode(), orjson.dumps(patch)) for key, patch in patches.items()}
         for viewer, audience in self.viewers.items():
             if viewer.waits:
@@ -305,7 +306,7 @@ class Hub:
             self._lost |= lost
             raise
         for key, fresh in facts.items():
-            self.known[key].facts = fresh
+            self.known[key].learn(fresh)
         for key, snapshot in snapshots.items():
             self._take(key, snapshot)
         self._news |= facts.keys() | snapshots.keys()
@@ -321,7 +322,7 @@ class Hub:
             del self.known[key]
         for key, fresh in facts.items():
             if key in self.known:
-                self.known[key].facts = fresh
+                self.known[key].learn(fresh)
             else:
                 self.known[key] = Known(fresh)
         for key, snapshot in snapshots.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -93,8 +94,23 @@ class Known:
     def falls_silent(self, now: float) -> bool:
         return not self.base.get("stale", True) and (self.age(now) or 0.0) > telemetry.STALE_AFTER
 
-    def renew(self, now: float) -> dict[str, Any]:
-        """Work the base out anew; the merge patch from what was told before, {} if nothing moved."""
+    def learn(self, fresh: Facts) -> None:
+        """What the database says now. Of what the printer said last it may not have heard yet."""
+        said, heard = self.facts.printer, self.snapshot.state.status if self.snapshot else None
+        if fresh.printer.said != heard == said.said:
+            fresh.printer.said, fresh.printer.said_since = said.said, said.said_since
+        self.facts = fresh
+
+    def _count_from(self, at: datetime) -> None:
+        """What the printer says now is news: so it has been like that since this moment."""
+        printer = self.facts.printer
+        if self.snapshot is not None and printer.said != self.snapshot.state.status:
+            printer.said, printer.said_since = self.snapshot.state.status, at
+
+    def renew(self, now: float, at: datetime) -> dict[str, Any]:
+        """Work the base out anew; the merge patch from what was told before, {} if nothing moved. ``at``: the same
+        moment as ``now``, by the clock."""
+        self._count_from(at)
         age = self.age(now)
         heard = replace(self.snapshot, age=age) if self.snapshot and age is not None else None
         new, told = base_view(self.facts, heard), self.base.get("v", [0, 0, 0])

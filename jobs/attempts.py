@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 import unicodedata
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -216,12 +217,16 @@ def _try_delete(driver: PrinterDriver, path: str) -> None:
 
 
 # -- following
-def follow(printer_id: UUID, state: PrinterState) -> None:
-    """A printer spoke: bring our print on it up to date, and let waiting jobs have the printer."""
-    attempt = Print.objects.filter(printer=printer_id, status__in=PRINT_STARTED).select_related("job").first()
-    if attempt is not None:
-        _follow(attempt, state)
-    elif state.status == PrinterStatus.IDLE:
+def follow(states: Mapping[UUID, PrinterState], occupied: Collection[UUID]) -> None:
+    """Printers spoke: bring our prints on them (there may be some on the ``occupied``) up to date, and let waiting jobs
+    have the others."""
+    idle = {printer_id for printer_id, state in states.items() if state.status == PrinterStatus.IDLE}
+    started = Print.objects.filter(printer__in=occupied, status__in=PRINT_STARTED).select_related("job")
+    for attempt in started if occupied else ():
+        assert attempt.printer_id is not None  # noqa: S101 - it was asked for by that
+        _follow(attempt, states[attempt.printer_id])
+        idle.discard(attempt.printer_id)
+    if idle:
         enqueue("jobs.dispatch")
 
 

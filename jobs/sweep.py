@@ -60,9 +60,9 @@ def _follow_all() -> None:
     printer_ids = list(
         Print.objects.filter(status__in=PRINT_STARTED, printer__isnull=False).values_list("printer_id", flat=True)
     )
-    for printer_id, snapshot in telemetry.read([pk for pk in printer_ids if pk]).items():
-        if not snapshot.stale:
-            attempts.follow(printer_id, snapshot.state)
+    snapshots = telemetry.read([pk for pk in printer_ids if pk])
+    states = {pk: snapshot.state for pk, snapshot in snapshots.items() if not snapshot.stale}
+    attempts.follow(states, states.keys())
 
 
 def housekeeping() -> None:

@@ -21,28 +21,23 @@ from printers import access, telemetry
 from printers.credentials import seal, unseal
 from printers.drivers import DRIVERS, driver_for
 from printers.drivers.base import (
-    WORKING,
     DriverError,
     Identity,
     Missing,
     PrinterDriver,
     PrinterState,
-    PrinterStatus,
     Refused,
     Unauthorised,
     Unreachable,
     Unsupported,
 )
 from printers.drivers.http import allowed_address
-from printers.models import BedClear, CameraSource, Command, CommandKind, CommandStatus, Lease, Printer, Role
-from printers.signals import occupants, printer_state_changed
+from printers.models import BedClear, CameraSource, Lease, Printer, Role
+from printers.signals import occupants, printer_states_changed
 from slicing.models import PrinterProfile
 from slicing.profiles import default_profile
 
 log = structlog.get_logger(__name__)
-
-#: a new printer's bed counts as clear, if whoever added it said so, when the printer is heard of within this time
-FIRST_HEARD_WITHIN = timedelta(minutes=10)
 
 # -- printers
 #: what an address of a printer needs: no escapes, no brackets but those of IPv6
@@ -202,9 +197,12 @@ def printer_changed_settings(printer_id: UUID) -> None:
     """Those who wait for a printer may get this one now."""
     snapshot = telemetry.read([printer_id]).get(printer_id)
     if snapshot:
-        transaction.on_commit(
-            lambda: printer_state_changed.send(sender=Printer, printer_id=printer_id, state=snapshot.state)
-        )
+        _tell_above(printer_id, snapshot.state, occupied=[printer_id])
+
+
+def _tell_above(printer_id: UUID, state: PrinterState, occupied: list[UUID]) -> None:
+    told: dict[str, Any] = {"states": {printer_id: state}, "occupied": occupied}
+    transaction.on_commit(lambda: printer_states_changed.send(sender=Printer, **told))
 
 
 @transaction.atomic
@@ -301,9 +299,7 @@ def clear_bed(printer: Printer, n: int, by: User) -> None:
     # the bed may have been soiled between our look and this commit: then this clear is for the old bed, and useless
     log.info("bed_cleared", printer=printer.name, bed=n, by=by.username)
     publish(PrinterTouched(printer_id=str(printer.pk)))
-    transaction.on_commit(
-        lambda: printer_state_changed.send(sender=Printer, printer_id=printer.pk, state=snapshot.state)
-    )
+    _tell_above(printer.pk, snapshot.state, occupied=[])
 
 
 def soil_bed(printer_id: UUID, why: str) -> None:
@@ -328,80 +324,6 @@ def give_bed_back(printer_id: UUID, n: int, why: str, *, used: bool) -> None:
     if untouched:
         BedClear.objects.get_or_create(printer_id=printer_id, n=n + 1, defaults={"by": None, "reason": why})
         publish(PrinterTouched(printer_id=str(printer_id)))
-
-
-# -- what a printer says (called by the bridge that holds the lease)
-def note_state(printer_id: UUID, fence: int, state: PrinterState, before: PrinterState | None) -> None:
-    """A change that matters: keep the bed honest and tell those above. ``before`` is None unless the printer was
-    observed from then to now. Ignored from a bridge without the lease."""
-    if not _is_held(printer_id, fence):
-        return
-    with transaction.atomic():  # one commit: after a start there are a thousand of these to be waited for
-        _note_since_when(printer_id, state, before)
-        occupant = occupants([printer_id]).get(printer_id)
-        foreign = _foreign_print(state, before, {occupant.remote_path} if occupant else set())
-        if foreign and occupant is None:  # or so it seems
-            foreign = _foreign_print(state, before, _just_ended(printer_id, state, before))
-        if foreign:
-            soil_bed(printer_id, foreign)
-    printer_state_changed.send(sender=Printer, printer_id=printer_id, state=state)
-
-
-def _note_since_when(printer_id: UUID, state: PrinterState, before: PrinterState | None) -> None:
-    """So that people can be told for how long a machine has been waiting for them."""
-    fresh: dict[str, Any] = {"said": state.status, "said_since": Now()}
-    if before is not None and before.working and not state.working:
-        fresh["bed_since"] = Now()  # whatever lies on the bed is done only now
-    if Printer.objects.filter(pk=printer_id).exclude(said=state.status).update(**fresh):
-        publish(PrinterTouched(printer_id=str(printer_id)))
-
-
-def _is_held(printer_id: UUID, fence: int) -> bool:
-    return Lease.objects.filter(printer_id=printer_id, fence=fence, expires_at__gt=Now()).exists()
-
-
-def _just_ended(printer_id: UUID, state: PrinterState, before: PrinterState | None) -> set[str]:
-    """Files of the farm's own prints whose end was written before this older news of them: who reads the newest state
-    may be faster than what is written in order. A file that had ended before was started again at the machine."""
-    if before is None:
-        return set()
-    named = {part.file for part in (state.job, state.ended) if part} - {before.ended.file if before.ended else ""}
-    sent = (CommandStatus.SENT, CommandStatus.DONE, CommandStatus.UNCLEAR)
-    starts = Command.objects.filter(printer=printer_id, kind=CommandKind.START, status__in=sent, args__path__in=named)
-    return {command.args["path"] for command in starts} if named else set()
-
-
-def _foreign_print(state: PrinterState, before: PrinterState | None, ours: set[str]) -> str | None:
-    """Why this change means that somebody else's print is or was on the bed; ``ours``: the files the farm prints there.
-    Pure. (What ended unobserved is found by comparing the printer's own record, see :func:`note_marker`.)"""
-    job, ended = state.job, state.ended
-    if job is None and not ours and state.status in (PrinterStatus.PRINTING, PrinterStatus.PAUSED):
-        return None if before is not None and before.status in WORKING else "it prints and does not say what"
-    if state.working and job and job.file not in ours:
-        seen = before is not None and before.working and before.job is not None and before.job.file == job.file
-        return None if seen else "a print was started at the machine"
-    if ended and before is not None and ended != before.ended and ended.file not in ours:
-        known = before.working and before.job is not None and before.job.file == ended.file
-        return None if known else "a print ended that the farm did not start"
-    return None
-
-
-@transaction.atomic
-def note_marker(printer_id: UUID, fence: int, record: dict[str, Any] | None, printed: bool) -> None:
-    """The printer's own record, read on connecting (``printed``: since the last one) or while it was watched."""
-    if not _is_held(printer_id, fence):
-        return
-    if printed:
-        soil_bed(printer_id, "something may have been printed while nobody listened")
-    elif _cleared_long_before_it_was_heard(printer_id):
-        soil_bed(printer_id, "its bed was said to be clear long before it was first heard")
-    Printer.objects.filter(pk=printer_id).update(marker={"record": record})
-
-
-def _cleared_long_before_it_was_heard(printer_id: UUID) -> bool:
-    """A new printer whose bed is clear by word alone: there is no earlier record to compare with."""
-    clear = BedClear.objects.filter(printer=printer_id, n=F("printer__bed"), at__lt=Now() - FIRST_HEARD_WITHIN)
-    return clear.filter(printer__marker__isnull=True).exists()
 
 
 # -- leases (called by bridges; every time is the database's)

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from django.dispatch import Signal
 
-#: printer_id: UUID, state: PrinterState. Sent when a machine's state changed in a way that matters, in no transaction.
-printer_state_changed = Signal()
+#: states: {printer id: PrinterState}; occupied: ids of those among them that the farm's own print may be on. Sent when
+#: states of machines changed in a way that matters, in no transaction.
+printer_states_changed = Signal()
 #: command: Command. A start command has reached its end, whatever that is.
 start_ended = Signal()
 

@@ -11,18 +11,16 @@ from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from django.db import OperationalError
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from farm.errors import Unavailable
-from printers import bridge, commands, services, telemetry
-from printers.bridge import Bridge, LeaseOver, Means, PrinterTask, Writers, backoff, matters
+from printers import bridge, commands, notes, services, telemetry
+from printers.bridge import Bridge, LeaseOver, Means, PrinterTask, backoff, matters
 from printers.connecting import Connecting
 from printers.drivers.base import (
     Ended,
@@ -36,7 +34,9 @@ from printers.drivers.base import (
     Unreachable,
 )
 from printers.models import BedClear, Command, CommandKind, Lease, Printer
+from printers.notes import Note, StateNote
 from printers.teller import Teller, Then, Voice
+from printers.writers import Write, Writers
 from tests.cast import Cast, attempt, job, printer
 from tests.machines import FakeDriver, FakeMachine, Machines
 from tests.work import committed, endless, lapse
@@ -58,16 +58,17 @@ class AtOnce(Writers):
         super().__init__(threads=0)
         self.faults: list[Exception] = []
 
-    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        return self.run(None, work, *args)
-
-    def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        written: Future[Any] = Future()
+    def run(
+        self, write: Write, note: Note, allowed: Callable[[], None] = lambda: None, *, first: bool = False
+    ) -> Future[None]:
+        written: Future[None] = Future()
         try:
             if self.faults:
                 raise self.faults.pop(0)
+            allowed()
             with committed():
-                written.set_result(work(*args))
+                write([note])
+            written.set_result(None)
         except Exception as fault:  # noqa: BLE001 - as the real ones do
             written.set_exception(fault)
         return written
@@ -293,7 +294,7 @@ def test_a_printer_that_flaps_makes_no_storm_and_ends_in_the_truth(
     task: PrinterTask, machine: FakeMachine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[PrinterStatus] = []
-    monkeypatch.setattr(services, "note_state", lambda printer, fence, state, before: noted.append(state.status))
+    monkeypatch.setattr(notes, "note_states", lambda batch: noted.extend(note.state.status for note in batch))
     for _ in range(300):
         connection(task, machine, IDLE)
         clock.now += 1
@@ -612,29 +613,28 @@ def test_what_a_frozen_bridge_had_still_to_write_is_not_written_by_the_one_it_be
     cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[object] = []
-    monkeypatch.setattr(services, "note_state", lambda *what: written.append(what))
     quiet.keep_leases()
     old = quiet.tasks[cast.anvil.pk]
-    old._note(services.note_state, IDLE, None)
-    assert len(written) == 1
+    note = StateNote(cast.anvil.pk, old.fence, THEIRS, None)
+    old._write(written.extend, note).result(60)
+    assert written == [note]
     lapse(cast.anvil)
     quiet.keep_leases()
     assert not quiet.tenure.over
     with pytest.raises(LeaseOver):
-        old._note(services.note_state, THEIRS, None)
-    assert len(written) == 1
+        old._write(written.extend, note).result(60)
+    assert written == [note]
 
 
 def test_a_bridge_that_was_not_renewed_in_time_knows_it_without_the_database(
     cast: Cast, quiet: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[object] = []
-    monkeypatch.setattr(services, "note_state", lambda *what: written.append(what))
     quiet.keep_leases()
     task = quiet.tasks[cast.anvil.pk]
     quiet.tenure.renewed(quiet.tenure.now() - 3600, services.LEASE_TTL.total_seconds())
     with CaptureQueriesContext(database) as queries, pytest.raises(LeaseOver):
-        task._note(services.note_state, THEIRS, None)
+        task._write(written.extend, StateNote(cast.anvil.pk, task.fence, THEIRS, None)).result(60)
     assert written == []
     assert not queries
 
@@ -800,67 +800,6 @@ def test_a_lane_that_stumbles_does_not_block_its_printer(
     assert Command.objects.get().status == "queued"
 
 
-@pytest.fixture
-def writers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Writers]:
-    monkeypatch.setattr(bridge, "WRITE_AGAIN", 0.0)
-    made = Writers(threads=2)
-    yield made
-    made.close()
-
-
-def test_what_is_written_of_one_printer_stays_in_order(writers: Writers) -> None:
-    printer, written, gate = uuid4(), list[int](), threading.Event()
-    last = [
-        writers.run(printer, gate.wait, 60),
-        *(writers.run(printer, written.append, n) for n in range(50)),
-    ][-1]
-    gate.set()
-    last.result(60)
-    assert written == list(range(50))
-
-
-def test_a_database_that_is_away_is_waited_for(writers: Writers) -> None:
-    away: list[Exception] = [OperationalError("database is locked"), OperationalError("gone")]
-    written: list[str] = []
-
-    def write(what: str) -> None:
-        if away:
-            raise away.pop()
-        written.append(what)
-
-    printer = uuid4()
-    writers.run(printer, write, "soiled")
-    writers.run(printer, write, "ended").result(60)
-    assert written == ["soiled", "ended"]
-
-
-def test_a_bug_in_a_write_is_not_repeated(writers: Writers) -> None:
-    tried: list[int] = []
-
-    def stumble() -> None:
-        tried.append(1)
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        writers.run(uuid4(), stumble).result(60)
-    assert len(tried) == 1
-
-
-def test_a_bridge_that_ends_does_not_wait_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge, "WRITE_AGAIN", 3600.0)
-    writers, tried = Writers(threads=1), threading.Event()
-
-    def write() -> None:
-        tried.set()
-        raise OperationalError("gone")
-
-    written = writers.run(uuid4(), write)
-    assert tried.wait(60)
-    writers.close()
-    with pytest.raises(OperationalError):
-        written.result(60)
-
-
 # -- the whole, with threads, on machines in memory
 
 
@@ -870,11 +809,10 @@ class WritesNothing(Writers):
     def __init__(self) -> None:
         super().__init__(threads=0)
 
-    def run_first(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        return self.run(None, work, *args)
-
-    def run(self, printer_id: object, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        written: Future[Any] = Future()
+    def run(
+        self, write: Write, note: Note, allowed: Callable[[], None] = lambda: None, *, first: bool = False
+    ) -> Future[None]:
+        written: Future[None] = Future()
         written.set_result(None)
         return written
 

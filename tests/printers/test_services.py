@@ -15,13 +15,11 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from farm.errors import Conflict, Invalid, NotFound, Unavailable
-from printers import commands, credentials, services, telemetry
+from printers import commands, credentials, notes, services, telemetry
 from printers.drivers.base import (
-    Ended,
     Garbled,
     LiveJob,
     Missing,
-    Outcome,
     PrinterState,
     PrinterStatus,
     Refused,
@@ -31,7 +29,7 @@ from printers.drivers.base import (
     Unsupported,
 )
 from printers.models import BedClear, Command, CommandKind, CommandStatus, Lease, Printer
-from printers.signals import printer_state_changed, start_ended
+from printers.signals import start_ended
 from tests.cast import KEY, Cast, attempt, falls_silent, job, printer, says
 from tests.machines import Machines
 from tests.work import committed, lapse
@@ -79,19 +77,14 @@ def now(command: Command) -> str:
 
 @pytest.fixture
 def heard() -> Iterator[list[Any]]:
-    """Printers whose change those above were told of, and starts that ended."""
+    """Starts that ended, as those above were told."""
     told: list[Any] = []
-
-    def note_change(sender: object, printer_id: Any, state: PrinterState, **_: object) -> None:
-        told.append((printer_id, state))
 
     def note_end(sender: object, command: Command, **_: object) -> None:
         told.append((command.pk, command.status))
 
-    printer_state_changed.connect(note_change)
     start_ended.connect(note_end)
     yield told
-    printer_state_changed.disconnect(note_change)
     start_ended.disconnect(note_end)
 
 
@@ -183,7 +176,7 @@ def test_a_stored_key_follows_no_change_of_address(cast: Cast) -> None:
 def test_a_bridge_connects_anew_with_what_is_true_now(cast: Cast, fields: dict[str, Any]) -> None:
     fence = leased(cast.anvil)["Anvil"]
     services.change_printer(cast.anvil, **fields)
-    services.note_state(cast.anvil.pk, fence, PrinterState(status=PrinterStatus.PRINTING), IDLE)
+    notes.note_states([notes.StateNote(cast.anvil.pk, fence, PrinterState(status=PrinterStatus.PRINTING), IDLE)])
     assert lease(cast.anvil).holder == ""
     cast.anvil.refresh_from_db()
     assert cast.anvil.bed == 1, "who had it before has nothing to say any more"
@@ -329,103 +322,6 @@ def test_a_bed_is_given_back_unless_it_was_soiled_since(
     services.give_bed_back(cast.anvil.pk, n, "nothing was printed", used=used)
     services.give_bed_back(cast.anvil.pk, n, "nothing was printed", used=used)
     assert is_clear(cast.anvil) is clear_again
-
-
-# -- what a printer says
-
-
-def doing(status: PrinterStatus, file: str = "", ended: Ended | None = None) -> PrinterState:
-    return PrinterState(status=status, job=LiveJob(file=file, progress=0.1) if file else None, ended=ended)
-
-
-def ended(file: str, mark: str = "1") -> Ended:
-    return Ended(file=file, outcome=Outcome.COMPLETED, mark=mark)
-
-
-P = PrinterStatus
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "ours", "foreign"),
-    [
-        (IDLE, doing(P.PRINTING, "ours.gcode"), "ours.gcode", False),
-        (IDLE, doing(P.PRINTING, "gift.gcode"), "ours.gcode", True),
-        (IDLE, doing(P.PRINTING, "gift.gcode"), "", True),
-        (None, doing(P.PRINTING, "gift.gcode"), "", True),
-        (IDLE, doing(P.BUSY, "gift.gcode"), "", True),
-        (IDLE, doing(P.BUSY), "", False),
-        (IDLE, doing(P.PRINTING), "", True),
-        (IDLE, doing(P.PRINTING), "ours.gcode", False),
-        (doing(P.PRINTING, "gift.gcode"), doing(P.PAUSED, "gift.gcode"), "", False),
-        (doing(P.PRINTING, "gift.gcode"), doing(P.PRINTING, "next.gcode"), "", True),
-        (doing(P.PRINTING, "gift.gcode"), doing(P.IDLE, ended=ended("gift.gcode")), "", False),
-        (IDLE, doing(P.IDLE, ended=ended("gift.gcode")), "", True),
-        (IDLE, doing(P.IDLE, ended=ended("ours.gcode")), "ours.gcode", False),
-        (doing(P.IDLE, ended=ended("a.gcode")), doing(P.IDLE, ended=ended("a.gcode", "2")), "", True),
-        (doing(P.IDLE, ended=ended("a.gcode")), doing(P.OFFLINE, ended=ended("a.gcode")), "", False),
-        (None, doing(P.IDLE, ended=ended("last week.gcode")), "", False),
-    ],
-)
-def test_somebody_elses_print_is_told_from_the_farms_own(
-    before: PrinterState | None, after: PrinterState, ours: str, foreign: bool
-) -> None:
-    assert bool(services._foreign_print(after, before, {ours} if ours else set())) is foreign
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "soiled"),
-    [
-        (IDLE, doing(P.PRINTING, "ours.gcode"), False),
-        (IDLE, doing(P.IDLE, ended=ended("ours.gcode")), False),
-        (doing(P.IDLE, ended=ended("ours.gcode")), doing(P.PRINTING, "ours.gcode", ended("ours.gcode")), True),
-        (doing(P.IDLE, ended=ended("ours.gcode")), doing(P.IDLE, ended=ended("ours.gcode", "2")), True),
-        (IDLE, doing(P.PRINTING, "gift.gcode"), True),
-        (None, doing(P.PRINTING, "ours.gcode"), True),
-    ],
-    ids=["its beginning", "its end", "begun again", "ended again", "a gift", "unobserved"],
-)
-def test_late_news_of_our_own_ended_print_does_not_soil_the_bed_that_was_cleared_since(
-    cast: Cast, before: PrinterState | None, after: PrinterState, soiled: bool
-) -> None:
-    """The sweep may read the end of a print before what the bridge saw of it is written."""
-    fence = leased(cast.anvil)["Anvil"]
-    command = commands.queue_start(cast.anvil, uuid4(), "ours.gcode")
-    type(command).objects.update(status="done")
-    clear(cast.anvil, cast)
-    services.note_state(cast.anvil.pk, fence, after, before)
-    assert is_clear(cast.anvil) is not soiled
-
-
-def test_a_change_that_matters_is_told_to_those_above(cast: Cast, heard: list[Any]) -> None:
-    fence = leased(cast.anvil)["Anvil"]
-    services.note_state(cast.anvil.pk, fence, IDLE, None)
-    assert heard == [(cast.anvil.pk, IDLE)]
-
-
-@pytest.mark.parametrize("how", ["another bridge has it", "it ran out", "an old fence"])
-def test_whoever_has_no_lease_writes_nothing(cast: Cast, heard: list[Any], how: str) -> None:
-    fence = leased(cast.anvil)["Anvil"]
-    clear(cast.anvil, cast)
-    lapse(cast.anvil)
-    if how != "it ran out":
-        services.take_leases("another" if how == "another bridge has it" else "bridge", 10)
-    services.note_state(cast.anvil.pk, fence, doing(P.PRINTING, "gift.gcode"), IDLE)
-    services.note_marker(cast.anvil.pk, fence, {"printed": 7}, printed=True)
-    assert commands.claim_command(ask(cast.anvil).pk, "bridge", fence) is None
-    assert is_clear(cast.anvil)
-    assert cast.anvil.marker is None
-    assert heard == []
-
-
-def test_a_printers_record_is_kept_to_be_compared_later(cast: Cast) -> None:
-    fence = leased(cast.anvil)["Anvil"]
-    clear(cast.anvil, cast)
-    services.note_marker(cast.anvil.pk, fence, {"printed": 7}, printed=False)
-    assert is_clear(cast.anvil)
-    assert cast.anvil.marker == {"record": {"printed": 7}}
-    services.note_marker(cast.anvil.pk, fence, None, printed=True)
-    assert not is_clear(cast.anvil)
-    assert cast.anvil.marker == {"record": None}, "it was heard, and keeps no record"
 
 
 # -- leases
