@@ -2,139 +2,57 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Page,
-    Request,
-    Route,
-    StorageState,
-    ViewportSize,
-    WebSocketRoute,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
+from tests.flows import browsing
+from tests.flows.browsing import DESK, PASSWORD, PATIENCE, PHONE, needs_chromium
+from tests.flows.client import Client
 from tests.flows.farm import RunningFarm, wait_until
 from tests.peers import SimulatorPeer
-from tests.shapes import Triangles, box
+from tests.shapes import box, stl_file
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PASSWORD = "first-layer-42"
-#: ms; how long a page may take to show what it must
-PATIENCE = 60_000
 #: of the simulated printers: hours become a minute
 SPEED = 200
 
-pytestmark = [
-    pytest.mark.flow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
-]
-expect.set_options(timeout=PATIENCE)
+pytestmark = [*needs_chromium, pytest.mark.usefixtures("quiet_consoles")]
 
 
-@dataclass
-class Lab:
-    """A farm with two printers; people log in with PASSWORD, Olivia on her phone. ``complaints``: what no page may
-    give a browser reason for."""
+class Lab(browsing.Lab):
+    """Set up in the admin, as a lab does on its first day: two printers, Sam who prints, Olivia who operates them from
+    her phone."""
 
-    farm: RunningFarm
-    browser: Browser
-    anvil: SimulatorPeer
-    bellows: SimulatorPeer
-    complaints: list[str] = field(default_factory=list)
-    contexts: dict[str, BrowserContext] = field(default_factory=dict)
+    forgiven = re.compile("^htmx:(sendAbort|afterRequest)")  # a command ended a look
 
-    def page(self, who: str, path: str = "/") -> Page:
-        """A new tab of this person's browser, logged in."""
-        if who not in self.contexts:
-            size = ViewportSize(width=390, height=844) if who == "olivia" else ViewportSize(width=1280, height=800)
-            self.contexts[who] = self.browser.new_context(timezone_id="UTC", locale="en-GB", viewport=size)
-            self.contexts[who].set_default_timeout(PATIENCE)
-            log_in(self._listening(self.contexts[who].new_page()), self.farm.url, who)
-        page = self._listening(self.contexts[who].new_page())
-        page.goto(self.farm.url + path)
-        return page
-
-    def state(self, who: str) -> StorageState:
-        """This person's cookies, for a browser of another kind."""
-        self.page(who).close()
-        return self.contexts[who].storage_state()
-
-    def _listening(self, page: Page) -> Page:
-        """Scripts that fail, whatever the policy of a page forbids, and requests to anybody but the farm."""
-
-        def said(message: ConsoleMessage) -> None:
-            a_command_ended_a_look = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
-            if message.type == "error" and not a_command_ended_a_look:
-                self.complaints.append(f"{page.url}: {message.text} {message.location.get('url')}")
-
-        def asked(request: Request) -> None:
-            if not request.url.startswith((self.farm.url, "data:", "blob:")):
-                self.complaints.append(f"{page.url} asks {request.url}")
-
-        page.on("console", said)
-        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.on("request", asked)
-        return page
-
-
-def log_in(page: Page, url: str, who: str) -> None:
-    page.goto(url)
-    page.get_by_label("Name").fill(who)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def lab(farm: RunningFarm, browser: Browser) -> Iterator[Lab]:
-    """Set up in the admin, as a lab does on its first day."""
-    farm.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
-    farm.manage("createsuperuser", "--no-input", "--username", "ada", "--email", "ada@example.org")
-    with SimulatorPeer("octoprint", SPEED) as anvil, SimulatorPeer("moonraker", SPEED) as bellows:
-        lab = Lab(farm, browser, anvil, bellows)
-        admin = lab.page("ada", "/admin/")
+    def __init__(self, farm: RunningFarm, browser: Browser, anvil: SimulatorPeer, bellows: SimulatorPeer) -> None:
+        super().__init__(farm, browser)
+        self.anvil, self.bellows = anvil, bellows
+        farm.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+        farm.manage("createsuperuser", "--no-input", "--username", "ada", "--email", "ada@example.org")
+        admin = self.page("ada", "/admin/")
         for name in ("sam", "olivia"):
             add_person(admin, farm.url, name)
         for name, peer in (("Anvil", anvil), ("Bellows", bellows)):
             add_printer(admin, farm.url, name, peer)
             for person, role in (("sam", "submit"), ("olivia", "operate")):
                 add_grant(admin, farm.url, name, person, role)
-        yield lab
+        assert not self.complaints
+
+    def screen(self, who: str) -> dict[str, Any]:
+        return {"viewport": PHONE if who == "olivia" else DESK}
 
 
-@pytest.fixture(autouse=True)
-def quiet_consoles(lab: Lab) -> Iterator[None]:
-    """No script, style or policy of any page complains."""
-    lab.complaints.clear()
-    yield
-    for page in [page for context in lab.contexts.values() for page in context.pages]:
-        page.close()
-    assert not lab.complaints
+@pytest.fixture(scope="module")
+def lab(farm: RunningFarm, browser: Browser) -> Iterator[Lab]:
+    with SimulatorPeer("octoprint", SPEED) as anvil, SimulatorPeer("moonraker", SPEED) as bellows:
+        yield Lab(farm, browser, anvil, bellows)
 
 
 def add_person(page: Page, url: str, name: str) -> None:
@@ -168,13 +86,6 @@ def save(page: Page) -> None:
     expect(page.get_by_text("was added successfully")).to_be_visible()
 
 
-def stl(triangles: Triangles, path: Path) -> Path:
-    facets = np.zeros(len(triangles), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
-    facets["corners"] = triangles
-    path.write_bytes(b"part".ljust(80) + len(triangles).to_bytes(4, "little") + facets.tobytes())
-    return path
-
-
 def card(page: Page, printer: str) -> Any:
     return page.locator("article.card").filter(has=page.get_by_role("heading", name=printer, exact=True))
 
@@ -205,7 +116,7 @@ def percent(text: str | None) -> int:
 def test_a_model_becomes_a_print_and_everybody_sees_it_move(lab: Lab, tmp_path: Path) -> None:
     sam, wall, operator = lab.page("sam"), lab.page("sam"), lab.page("olivia")
     wall.evaluate("window.loaded = 'once'")
-    submit(sam, stl(box(60, 60, 40), tmp_path / "hook.stl"), "Anvil")
+    submit(sam, stl_file(box(60, 60, 40), tmp_path / "hook.stl"), "Anvil")
     expect(sam.locator("#job-status")).to_have_text("Printing")
 
     live = card(wall, "Anvil")
@@ -224,7 +135,7 @@ def test_a_model_becomes_a_print_and_everybody_sees_it_move(lab: Lab, tmp_path: 
 
     # the next one waits, and is told for what
     second = lab.page("sam")
-    submit(second, stl(box(8, 8, 4), tmp_path / "peg.stl"), "Anvil")
+    submit(second, stl_file(box(8, 8, 4), tmp_path / "peg.stl"), "Anvil")
     second.get_by_role("link", name="Queue", exact=True).click()
     waiting = second.get_by_role("listitem").filter(has_text="peg.stl")
     expect(waiting).to_contain_text("Anvil is printing another job")
@@ -270,7 +181,7 @@ def slow_look_at_commands(page: Page) -> Iterator[None]:
 
 def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(lab: Lab, tmp_path: Path) -> None:
     sam = lab.page("sam")
-    submit(sam, stl(box(60, 60, 40), tmp_path / "block.stl"), "Bellows")
+    submit(sam, stl_file(box(60, 60, 40), tmp_path / "block.stl"), "Bellows")
     expect(sam.locator("#job-status")).to_have_text("Printing")
     lab.bellows.fault("speed", speed=1)  # it takes hours now, so it cannot end before it is cancelled
     page = lab.page("olivia")
@@ -301,7 +212,7 @@ def test_an_operator_pauses_resumes_and_cancels_and_is_told_what_became_of_it(la
 
 def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab: Lab, tmp_path: Path) -> None:
     page = lab.page("sam", "/submit/")
-    page.get_by_label("Drop a model here").set_input_files(stl(box(30, 30, 8), tmp_path / "bracket.stl"))
+    page.get_by_label("Drop a model here").set_input_files(stl_file(box(30, 30, 8), tmp_path / "bracket.stl"))
     page.get_by_text("All settings").click()
     walls, heat = page.get_by_label("Walls", exact=True), page.get_by_label("Nozzle temperature", exact=True)
     expect(walls).to_have_attribute("placeholder", "2")
@@ -326,15 +237,6 @@ def test_experts_see_what_every_setting_will_be_and_leaf_through_the_layers(lab:
     expect(page.locator("#job-status")).to_have_text("Cancelled")
 
 
-#: something that everybody is told, so that cards are painted
-MOVED = """
-from printers import services
-from printers.models import Printer
-for printer in Printer.objects.all():
-    services.change_printer(printer, place="Attic")
-"""
-
-
 def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
     served.reload()  # temperatures breathe
     said: str = card(painted, printer).inner_text()
@@ -343,13 +245,15 @@ def reads_the_same(printer: str, painted: Page, served: Page) -> bool:
 
 def test_what_the_server_writes_is_what_the_script_paints(lab: Lab) -> None:
     """Words and numbers are decided in two languages: printers/looks.py and web/words.js."""
-    plain = lab.browser.new_context(java_script_enabled=False, storage_state=lab.state("ada"))
+    plain = lab.browser.new_context(java_script_enabled=False, storage_state=lab.context("ada").storage_state())
     served = plain.new_page()
     served.goto(lab.farm.url)
     painted = lab.page("ada")
     changed = "document.querySelectorAll('[data-f=word], [data-f=temps]').forEach((el) => el.replaceChildren('?'))"
     painted.evaluate(changed)  # so that whatever stands there then is the script's
-    lab.farm.manage("shell", "-c", MOVED)
+    ada = Client(lab.farm.url, "ada", PASSWORD)
+    for row in ada.every("printers/"):
+        ada.call("PATCH", f"printers/{row['id']}/", json={"place": "Attic"})  # everybody is told
     for printer in ("Anvil", "Bellows"):
         expect(card(painted, printer).locator("[data-f=place]")).to_have_text("Attic")
         expect(card(painted, printer).locator(".badge")).not_to_have_text("?")
@@ -390,7 +294,7 @@ def test_a_page_says_when_it_lost_the_farm_and_finds_it_again(lab: Lab) -> None:
     line.is_cut = False
     expect(lost).to_be_hidden()
     expect(card(page, "Anvil").locator(".badge")).to_have_text("Ready")
-    lab.complaints[:] = [text for text in lab.complaints if "WebSocket" not in text]  # the browser's own words
+    lab.forgive("WebSocket")
 
 
 def test_a_refusal_is_said_where_the_reader_looks(lab: Lab, tmp_path: Path) -> None:
@@ -400,7 +304,7 @@ def test_a_refusal_is_said_where_the_reader_looks(lab: Lab, tmp_path: Path) -> N
     page.get_by_label("Drop a model here").set_input_files(torn)
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.get_by_label("Drop a model here")).to_be_enabled()
-    lab.complaints[:] = [text for text in lab.complaints if "422" not in text]  # the browser's own words
+    lab.forgive(r"\b422\b")
     assert page.url.endswith("/submit/")
 
 
@@ -412,7 +316,7 @@ def test_it_can_be_read_on_a_phone(lab: Lab) -> None:
     for path in ("/", printer, "/submit/", "/queue/", "/prints/"):
         page.goto(lab.farm.url + path)
         wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 390, f"{path} must be scrolled sideways: {wide} px"
+        assert wide <= PHONE["width"], f"{path} must be scrolled sideways: {wide} px"
 
 
 def test_the_admin_works_under_its_policy(lab: Lab) -> None:
