@@ -83,9 +83,8 @@ def note_markers(notes: Sequence[MarkerNote]) -> None:
                 soil_bed(note.printer_id, "something may have been printed while nobody listened")
             elif note.printer_id in doubtful:
                 soil_bed(note.printer_id, "its bed was said to be clear long before it was first heard")
-        Printer.objects.bulk_update(
-            [Printer(pk=note.printer_id, marker={"record": note.record}) for note in held], ["marker"]
-        )
+        for note in held:
+            Printer.objects.filter(pk=note.printer_id).update(marker={"record": note.record})
 
 
 def _held(notes: Sequence[Some]) -> tuple[list[Some], dict[UUID, str], datetime | None]:

@@ -29,6 +29,8 @@ from typing import Any, Self
 
 import requests
 
+from farm.management.processes import die_with_parent
+
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "tests" / "data" / "peers"
 OCTOPRINT_KEY = "FARMTESTKEY0123456789ABCDEF01234"
@@ -138,7 +140,12 @@ class Peer:
     def _run(self, name: str, *command: str | Path) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(part) for part in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT
+                [str(part) for part in command],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                preexec_fn=die_with_parent(os.getpid()),
             )
         self._processes.append(process)
         return process
