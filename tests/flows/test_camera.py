@@ -109,8 +109,7 @@ def first_picture(answer: Any) -> bytes:
     """As a browser reads it: the delimiter, the head with a length, the picture."""
     assert answer.status_code == 200, answer.text
     lines = [answer.raw.readline() for _ in range(4)]
-    if lines[0] != b"--frame\r\n":  # not the first of the stream
-        raise AssertionError(lines)
+    assert lines[0] == b"--frame\r\n", lines  # otherwise it is not the first of the stream
     length = int(lines[2].partition(b":")[2])
     assert lines[3] == b"\r\n"
     data: bytes = answer.raw.read(length)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from printers.drivers import driver_for
 from tests.flows import browsing
 from tests.flows.browsing import DESK, PHONE, assert_fits_and_reads_well, facts, furnish, needs_axe, needs_chromium
 from tests.flows.client import Client
+from tests.flows.conftest import Machine
 from tests.flows.farm import RunningFarm
 from tests.peers import SimulatorPeer
 
@@ -28,35 +26,19 @@ class Lab(browsing.Lab):
 
     def __init__(self, farm: RunningFarm, browser: Browser, **peers: SimulatorPeer) -> None:
         super().__init__(farm, browser)
-        self._peers = peers
-        self.ids = furnish(farm, {"olivia": 3, "sam": 2}, **{name: facts(peer) for name, peer in peers.items()})
+        ids = furnish(farm, {"olivia": 3, "sam": 2}, **{name: facts(peer) for name, peer in peers.items()})
+        self.machines = {name: Machine(ids[name], name, peer.kind, peer) for name, peer in peers.items()}
         self.ada = Client(farm.url, "ada", browsing.PASSWORD)
 
     def printer(self, who: str, name: str, size: ViewportSize = DESK) -> Page:
         """The page of that printer in their browser."""
-        return self.page(who, f"/printers/{self.ids[name]}/", size)
-
-    @contextmanager
-    def by_hand(self, name: str) -> Iterator[Any]:
-        """What somebody does at the machine itself, past the farm."""
-        peer = self._peers[name]
-        driver = driver_for(peer.kind, peer.url, peer.api_key)
-        yield driver
-        driver.close()
+        return self.page(who, f"/printers/{self.machines[name].id}/", size)
 
 
 @pytest.fixture(scope="module")
 def lab(plain_farm: RunningFarm, browser: Browser) -> Iterator[Lab]:
     with SimulatorPeer("octoprint") as anvil, SimulatorPeer("moonraker") as bellows:
         yield Lab(plain_farm, browser, Anvil=anvil, Bellows=bellows)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """An hour's work, if nobody ends it."""
-    path = tmp_path / "by-hand.gcode"
-    path.write_text("G90\nM82\nG28\n" + "".join(f"G1 X{10 + 30 * (n % 2)} F60\n" for n in range(20_000)))
-    return path
 
 
 def test_a_material_warms_the_machine_and_the_chart_follows(lab: Lab) -> None:
@@ -78,8 +60,10 @@ def test_a_material_warms_the_machine_and_the_chart_follows(lab: Lab) -> None:
 
 def test_a_chart_opens_with_what_was_before(lab: Lab) -> None:
     """Of what nobody looked at: this page is new, and a student's."""
-    path = f"printers/{lab.ids['Bellows']}/temperatures/"
-    lab.ada.wait_for_state(lab.ids["Bellows"], lambda now: len(lab.ada.get(path)["times"]) >= 2, "was noted twice")
+    path = f"printers/{lab.machines['Bellows'].id}/temperatures/"
+    lab.ada.wait_for_state(
+        lab.machines["Bellows"].id, lambda now: len(lab.ada.get(path)["times"]) >= 2, "was noted twice"
+    )
     page = lab.printer("sam", "Bellows")
     expect(page.locator("[data-chart-says]")).to_contain_text(
         "Nozzle 21 °C; in the last half hour between 21 and 21 °C"
@@ -123,9 +107,11 @@ def test_the_pad_obeys_the_keyboard(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("printer", ["Anvil", "Bellows"])
-def test_files_on_the_machine_are_listed_and_deleted_after_a_question(lab: Lab, printer: str, file: Path) -> None:
-    with lab.by_hand(printer) as driver:
-        driver.upload(file, "old-part.gcode")
+def test_files_on_the_machine_are_listed_and_deleted_after_a_question(lab: Lab, printer: str, tmp_path: Path) -> None:
+    file = tmp_path / "old-part.gcode"
+    file.write_text("G1 X10\n" * 1000)
+    with lab.machines[printer].by_hand() as driver:
+        driver.upload(file, file.name)
         page = lab.printer("olivia", printer)
         page.get_by_text("Files on it").click()
         row = page.locator("#files-list li").filter(has_text="old-part.gcode")
@@ -139,11 +125,13 @@ def test_files_on_the_machine_are_listed_and_deleted_after_a_question(lab: Lab, 
         assert driver.find_file("old-part.gcode") is None
 
 
-def test_a_machine_that_prints_says_why_it_cannot_be_moved_and_can_be_stopped_on_a_phone(lab: Lab, file: Path) -> None:
+def test_a_machine_that_prints_says_why_it_cannot_be_moved_and_can_be_stopped_on_a_phone(
+    lab: Lab, tmp_path: Path
+) -> None:
     page = lab.printer("olivia", "Anvil", PHONE)
     expect(page.get_by_role("button", name="X right")).to_be_enabled()
-    with lab.by_hand("Anvil") as driver:
-        driver.start(driver.upload(file, "by-hand.gcode").path)
+    with lab.machines["Anvil"].by_hand() as driver:
+        Machine.print_by_hand(driver, tmp_path)
         expect(page.locator("#machine")).to_contain_text("It is printing: that would ruin the print.")
         expect(page.get_by_role("button", name="X right")).to_be_disabled()
         expect(page.get_by_role("button", name="PLA")).to_be_disabled()
