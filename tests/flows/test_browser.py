@@ -308,17 +308,6 @@ def test_a_refusal_is_said_where_the_reader_looks(lab: Lab, tmp_path: Path) -> N
     assert page.url.endswith("/submit/")
 
 
-def test_it_can_be_read_on_a_phone(lab: Lab) -> None:
-    page = lab.page("olivia")
-    page.get_by_role("link", name="Anvil").click()
-    expect(page.get_by_role("heading", name="The machine")).to_be_visible()
-    printer = page.url.removeprefix(lab.farm.url)
-    for path in ("/", printer, "/submit/", "/queue/", "/prints/"):
-        page.goto(lab.farm.url + path)
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= PHONE["width"], f"{path} must be scrolled sideways: {wide} px"
-
-
 def test_the_admin_works_under_its_policy(lab: Lab) -> None:
     page = lab.page("ada", "/admin/printers/printer/")
     page.get_by_role("row").filter(has_text="Anvil").get_by_role("checkbox").check()

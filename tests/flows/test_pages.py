@@ -53,12 +53,12 @@ class Lab(browsing.Lab):
         self.held = self.submit(self.sam, shapes.box(9, 9, 4), "held.stl", "Anvil", hold=True)
         self.asked = self.submit(self.sam, shapes.box(20, 20, 4), "lid.stl")
         self.approve(self.done, self.live)
-        self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
         self.ada.wait_for_state(
             self.ids["Anvil"], lambda now: now["job"] and now["job"]["progress"] > 0.05, "prints the gear"
         )
         self.anvil.fault("speed", speed=1)  # hours, so that it does not end meanwhile
         self.approve(self.waiting, self.held)
+        self.model = self.sam.upload_shape(self.folder, shapes.box(30, 30, 8), "tray.stl")
         self.sam.wait_for_job(self.asked, "awaiting_approval")
         self.ada.wait_for_job(self.done, "completed")
 
