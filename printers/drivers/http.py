@@ -33,7 +33,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from printers.drivers.base import DriverError, Garbled, Refused, Unauthorised, Unclear, Unreachable, one_line
 from printers.drivers.flow import Flow
-from printers.drivers.sockets import Socket
+from printers.drivers.sockets import Link, Socket
 
 #: (connect, read) seconds: a printer is on the same network, its server may be a busy Raspberry Pi.
 TIMEOUT = (4.0, 10.0)
@@ -264,7 +264,7 @@ class Door:
         parts = self._target()
         url = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}{path}"
         raw = self._connected(parts)
-        link = websocket.WebSocket(skip_utf8_validation=True)
+        link = Link(skip_utf8_validation=True)
         headers = [f"X-Api-Key: {self._api_key}"] if self._api_key else []
         try:
             link.connect(

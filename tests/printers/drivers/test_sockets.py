@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.printers.drivers.raw import (
     Raw,
     answering,
     answering_pings,
+    certificate,
     frame,
     hanging_up,
     saying,
@@ -169,3 +172,38 @@ def test_those_who_wait_calmly_hear_what_comes_and_are_woken_seldom(monkeypatch:
     with serving(saying(frame(b'{"a": 1}'))) as raw, Door(raw.url, KEY).connect("/websocket") as link:
         assert next(link.messages(stop, calm=True)) == {"a": 1}
     assert waits == [sockets.SLICE_S, sockets.CALM_SLICE_S]
+
+
+def test_it_speaks_and_waits_through_tls_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = certificate(tmp_path, "printer.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(known))
+    monkeypatch.setattr(sockets, "SLICE_S", 0.05)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(known)
+
+    def talk(link: socket.socket, raw: Raw) -> None:
+        link.sendall(frame(b'{"first": 1}'))
+        link.recv(65_536)  # whatever is said
+        link.sendall(frame(b'{"second": 2}'))
+        silent(link, raw)
+
+    with (
+        serving(speaking(talk), lambda link: context.wrap_socket(link, server_side=True)) as raw,
+        Door(f"https://printer.example:{raw.port}", KEY, lambda _: "127.0.0.1").connect("/websocket") as link,
+    ):
+        assert link.receive() == {"first": 1}
+        assert link.receive() is None
+        link.send({"subscribe": True})
+        assert link.receive() == {"second": 2}
+
+
+def test_a_server_that_takes_nothing_any_longer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "SLICE_S", 0.05)
+
+    def say_more_than_all_buffers_hold() -> None:
+        with Door(raw.url, KEY).connect("/websocket") as link:
+            for _ in range(10_000):
+                link.send({"a": "x" * 65_536})
+
+    with serving(speaking(silent)) as raw, pytest.raises(Unreachable, match="broke"):
+        say_more_than_all_buffers_hold()
