@@ -63,7 +63,7 @@ function before(a, b) {
   if (view.places && a.place !== b.place) return !a.place ? 1 : !b.place ? -1 : a.place.localeCompare(b.place);
   if (view.by === "attention") {
     if (a.rank !== b.rank) return a.rank - b.rank;
-    if (a.group === "attention" && Math.abs(a.since - b.since) > 1) return a.since - b.since;  // the longest first
+    if (a.group === "attention" && a.since !== b.since) return a.since - b.since;  // the longest first
   }
   return a.name < b.name ? -1 : Number(a.name > b.name);
 }
@@ -146,7 +146,8 @@ function refresh(ids) {
     const old = entries.get(id);
     if (!old) continue;
     const entry = { ...entryOf(old.card), shown: old.shown };
-    place ||= ["rank", "name", "place"].some((key) => entry[key] !== old[key]) || Math.abs(entry.since - old.since) > 2;
+    if (Math.abs(entry.since - old.since) <= 2) entry.since = old.since;  // the age of what is silent is known roughly
+    place ||= ["rank", "name", "place", "since"].some((key) => entry[key] !== old[key]);
     any ||= entry.group !== old.group || entry.words !== old.words;
     entries.set(id, entry);
   }
