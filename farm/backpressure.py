@@ -35,7 +35,8 @@ class _Room:
 
     async def wait(self) -> None:
         """Raises TimeoutError."""
-        await asyncio.wait_for(self._room.wait(), STUCK_S)
+        async with asyncio.timeout(STUCK_S):  # (wait_for may lose a cancellation)
+            await self._room.wait()
 
 
 def with_backpressure(app: Any) -> Any:

@@ -212,7 +212,8 @@ class Hub:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._until_due())
+                async with asyncio.timeout(self._until_due()):
+                    await self._wake.wait()
                 self._wake.clear()
                 await asyncio.sleep(WINDOW)
             try:
@@ -270,7 +271,8 @@ class Hub:
                     viewer.recheck_at = 0.0
                 await asyncio.sleep(1)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._touched.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._touched.wait()
 
     async def _look_after(self, now: float) -> None:
         """Once a second: who fell silent, who does not read, whether versions are due, whether anybody is here."""

@@ -179,7 +179,8 @@ class _Bell:
 
     async def wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):  # (wait_for may lose the news that the viewer has left)
+                await self._event.wait()
 
     def ring(self) -> None:
         if self._loop is not None:

@@ -314,3 +314,9 @@ class TestPage:
         page.goto(f"{lab.farm.url}/printers/{lab.printer}/")
         expect(page.get_by_role("heading", name="Anvil")).to_be_visible()
         assert page.locator(".camera").count() == 0
+
+
+def test_whoever_left_was_let_go_by_itself(lab: Lab) -> None:
+    """Daphne throws out what does not end within ten seconds, and says so."""
+    lab.nobody_looks()
+    assert "took too long to shut down" not in lab.farm.log
