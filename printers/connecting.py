@@ -7,9 +7,9 @@ import random
 import threading
 import time
 
-#: connections that are being opened at once. More do not come up sooner: it is work for one core. But they keep those
-#: who renew the leases and tell the states from getting their turn.
-PLACES = 12
+#: connections that are being opened at once: what they bring to the database is written together. More do not come up
+#: sooner (it is work for one core), and keep those who renew the leases and tell the states from getting their turn.
+PLACES = 64
 #: s after which one that is still being opened occupies no place any longer: it waits for its server at no cost
 HOLD = 1.0
 
