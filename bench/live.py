@@ -295,6 +295,7 @@ def watched(
     }
     fleet.report()
     viewers.order("begin")
+    viewers.heard()
     before, busy, memory, begin = cpu_seconds(everybody), busy_seconds(), [pss(everybody)], time.monotonic()
     fleet.change_state(changes)
     while (left := begin + scenario.seconds - time.monotonic()) > 0:

@@ -2,7 +2,7 @@
 
 The first line on stdin is ``[farm's url, [cookies of each viewer], number of printers]``. When everybody has seen
 every printer, one line on stdout tells how long that took: ``{"whole_after": [s, ...]}``. Then ``begin`` forgets what
-was seen and ``end`` writes it down, see Board. The end of input is the end.
+was seen (and is answered by ``{}``) and ``end`` writes it down, see Board. The end of input is the end.
 """
 
 from __future__ import annotations
@@ -184,6 +184,7 @@ async def view(url: str, cookies: list[str], printers: int) -> None:
     while order := (await orders.readline()).strip():
         if order == b"begin":
             board.wipe()
+            say({})  # not before: what is seen from now on counts
         else:
             now = [{key: status for key, (status, _) in viewer.printers.items()} for viewer in viewers]
             say({"seen": board.seen, "counts": board.counts, "now": now})
