@@ -18,8 +18,9 @@ AS_DEPLOYED = data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
 # the machine's npm, else the one that comes as a Python package
 NPM := $(or $(shell command -v npm),PATH="$(CURDIR)/$(BIN):$$PATH" npm)
 PORT ?= 8000
-# whole files, in this order: those of a file share farms and servers, and the long ones come early
-PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# whole files, in this order: those of a file share farms and servers, and the long ones come early; one process more
+# than cores, as flows often wait
+PYTEST ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo setup dev peers test lint format screenshots lock clean
 .DEFAULT_GOAL := help
