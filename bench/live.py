@@ -359,6 +359,8 @@ def noted(scenario: Scenario, window: Window, viewers: Viewers) -> list[str]:
     printers, each = scenario.printers * window.seconds, scenario.viewers * window.seconds
     length, first = told["bytes"] / max(1, told["messages"]), [after * 1000 for after in viewers.whole_after]
     looks = [f"{farms(look):.0f}" for look in window.memory[:: max(1, len(window.memory) // 10)]]
+    begin, end = window.memory[0], window.memory[-1]
+    gains = [f"{name} {end[name] - begin[name]:.0f}" for name in end if abs(end[name] - begin[name]) >= 1]
     return [
         f"Each printer pushed {told['messages'] / printers:.2f} messages of {length:,.0f} bytes a second; "
         f"{len(told['changes'])} changes of state.",
@@ -366,7 +368,7 @@ def noted(scenario: Scenario, window: Window, viewers: Viewers) -> list[str]:
         f"its first picture was there after {statistics.median(first):.0f} ms (p50), {max(first):.0f} ms (longest).",
         f"States lost on the way and noticed: {counts['lost']}, in {counts['resyncs']} resyncs; snapshots after the "
         f"first: {counts['snapshots']}; connections lost: {counts['closed']}.",
-        f"Memory over time, MB: {', '.join(looks)}.",
+        f"Memory over time, MB: {', '.join(looks)}; gained: {', '.join(gains)}.",
         *(f"The farm's process {name} ended while we measured: CPU and memory lack it." for name in window.ended),
         f"Other programs on this machine used {max(0.0, window.strangers):.2f} cores meanwhile.",
     ]

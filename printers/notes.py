@@ -57,10 +57,8 @@ Some = TypeVar("Some", bound=Note)
 
 def note_states(notes: Sequence[StateNote]) -> None:
     """Keep the beds honest, and tell those above."""
-    held, said, now = _held(notes)
-    if not held:
-        return
     with transaction.atomic():
+        held, said, now = _held(notes)
         _note_since_when([note for note in held if said[note.printer_id] != note.state.status], now)
         live = occupants([note.printer_id for note in held])
         for note in held:
@@ -70,13 +68,14 @@ def note_states(notes: Sequence[StateNote]) -> None:
                 foreign = _foreign_print(note, _just_ended(note))
             if foreign:
                 soil_bed(note.printer_id, foreign)
-    states = {note.printer_id: note.state for note in held}
-    printer_states_changed.send(sender=Printer, states=states, occupied=live.keys())
+    if held:
+        states = {note.printer_id: note.state for note in held}
+        printer_states_changed.send(sender=Printer, states=states, occupied=live.keys())
 
 
 def note_markers(notes: Sequence[MarkerNote]) -> None:
-    held, _, _ = _held(notes)
     with transaction.atomic():
+        held, _, _ = _held(notes)
         doubtful = _cleared_long_before_they_were_heard([note.printer_id for note in held if not note.printed])
         for note in held:
             if note.printed:
