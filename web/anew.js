@@ -33,10 +33,11 @@ document.addEventListener("farm:found", () => { for (const el of $$("[data-look]
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { target } = event.detail;
   if (!target?.matches("[data-look]")) return;
-  if ($("#ask")?.open && event.detail.requestConfig.verb === "get") {
+  const looks = event.detail.requestConfig.verb === "get", reached = reachedIn(target);
+  if (looks && $("#ask")?.open) {
     event.detail.shouldSwap = false;
     look(target);
-  } else keyboard.set(target.id, reachedIn(target));
+  } else keyboard.set(target.id, looks ? reached : { ...reached, text: null });  // what was sent is not written again
 });
 document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
   if (!keyboard.has(target?.id)) return;
@@ -45,16 +46,16 @@ document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
 });
 
 // where somebody is with the keyboard in what is replaced, and what they have written there
-const reached = "a[href], button, summary, select, textarea, input:not([type=hidden])";
+const reachable = "a[href], button, summary, select, textarea, input:not([type=hidden])";
 const written = ["text", "search", "number", "textarea"];
 
 export function reachedIn(element) {
-  const active = document.activeElement, n = $$(reached, element).indexOf(active);
+  const active = document.activeElement, n = $$(reachable, element).indexOf(active);
   return { n, text: written.includes(active.type) ? active.value : null };
 }
 
 export function reachAgain(element, { n, text }) {
-  const again = element && $$(reached, element)[n];
+  const again = element && $$(reachable, element)[n];
   if (!again) return;
   if (text !== null && written.includes(again.type)) again.value = text;
   again.focus({ preventScroll: true });
